@@ -1,0 +1,162 @@
+"""The one cache: a session's entry, and how many bytes of entries are kept.
+
+An entry's head holds the stamp and the state that it stands for in one tuple, so they are replaced and dropped
+together, and a reader without a lock never pairs one's stamp with another's state.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+
+from hierstore.disk.locks import Stripe
+from hierstore.log.state import State
+
+Head = tuple[int, int, int, int, State]
+"""(st_mtime_ns, st_size, st_ino, st_dev, state): what one ``fstat`` under the lock said, and the state of those bytes.
+
+``st_ctime_ns`` stays out: the hard link of a fork moves it, and on Windows it means creation.
+"""
+
+_FIXED_COST = 2048
+_RECOUNT = 2**16
+_GROWTH = 1.5
+"""A cached session's bytes in memory for each on disk; measured 0.5 as read, 1.4 when every message is decoded."""
+
+
+class Entry:
+    """What one process knows of one session. One object an id, shared by all its handles.
+
+    ``head`` may be read by any thread at any time. All else belongs to whoever holds the stripe.
+
+    Attributes:
+        id: the session's id.
+        path: its log.
+        stripe: its lock.
+        head: the validated state, or None.
+        chain: the chain value at the end of ``head``'s bytes.
+        fd: a descriptor of the log, or -1.
+        file: ``(st_dev, st_ino)`` behind ``fd``.
+        poisoned: a sync failed; no more writes through this entry.
+        used: read since the cache last looked for something to drop.
+        cost: the bytes that the cache counts for it.
+        recount_at: the log's size from which on the cache should count it again.
+    """
+
+    __slots__ = (
+        "__weakref__", "chain", "cost", "fd", "file", "head", "id", "path", "poisoned", "recount_at", "stripe", "used",
+    )  # fmt: skip
+
+    def __init__(self, session_id: str, path: bytes, stripe: Stripe) -> None:
+        self.id = session_id
+        self.path = path
+        self.stripe = stripe
+        self.head: Head | None = None
+        self.chain = 0
+        self.fd = -1
+        self.file = (0, 0)
+        self.poisoned = False
+        self.used = False
+        self.cost = 0
+        self.recount_at = 0
+
+    def publish(self, found: os.stat_result, state: State, chain: int) -> None:
+        """Store a state with its stamp.
+
+        Args:
+            found: from ``fstat`` in the hold of the lock in which the bytes were read or written, which end where the
+                file ends: over a dirty tail a later truncation and append could bring an equal stamp back.
+            state: what those bytes fold to.
+            chain: the chain value at their end.
+        """
+        self.chain = chain
+        self.head = (found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev, state)
+
+    def drop(self) -> None:
+        """Forget value and stamp together."""
+        self.head = None
+
+
+class Cache:
+    """All entries of a store, with the states of the least recently used dropped.
+
+    Args:
+        limit_bytes: how many bytes of states to keep. The latest one stays even if it is larger alone.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._lock = threading.Lock()
+        self._entries: weakref.WeakValueDictionary[str, Entry] = weakref.WeakValueDictionary()
+        self._held: dict[Entry, None] = {}
+        self._total = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes counted for the states held."""
+        return self._total
+
+    def entry(self, session_id: str, make: Callable[[str], Entry]) -> Entry:
+        """The id's one entry."""
+        entry = self._entries.get(session_id)
+        if entry is None:
+            with self._lock:
+                entry = self._entries.get(session_id)
+                if entry is None:
+                    entry = self._entries[session_id] = make(session_id)
+        return entry
+
+    def hold(self, entry: Entry, size_bytes: int) -> None:
+        """Count an entry that has just got a head, and drop others until the limit holds.
+
+        Args:
+            entry: the entry.
+            size_bytes: its log's size on disk, with what it shares of others.
+        """
+        cost = int(size_bytes * _GROWTH) + _FIXED_COST
+        with self._lock:
+            self._total += cost - entry.cost
+            entry.cost = cost
+            entry.recount_at = size_bytes + max(_RECOUNT, size_bytes // 4)
+            entry.used = True
+            self._held.pop(entry, None)
+            self._held[entry] = None
+            # Second chance: what was read since the last look goes to the back once, so that a hit takes no lock.
+            looks = 2 * len(self._held)
+            while self._total > self._limit and len(self._held) > 1 and looks:
+                looks -= 1
+                oldest = next(iter(self._held))
+                if oldest is entry or oldest.used:
+                    oldest.used = False
+                    del self._held[oldest]
+                    self._held[oldest] = None
+                else:
+                    self._release(oldest)
+
+    def _release(self, entry: Entry) -> None:
+        entry.drop()
+        self._held.pop(entry, None)
+        self._total -= entry.cost
+        entry.cost = entry.recount_at = 0
+
+    def forget(self, entry: Entry) -> None:
+        """Drop one entry's state."""
+        with self._lock:
+            self._release(entry)
+
+    def clear(self) -> None:
+        """Drop every state."""
+        with self._lock:
+            for entry in list(self._entries.values()):
+                self._release(entry)
+
+    def living(self) -> list[Entry]:
+        """Every entry that a handle or the cache still holds."""
+        with self._lock:
+            return list(self._entries.values())
+
+    def after_fork_in_child(self) -> None:
+        """Take a lock of this process's own: a thread of the parent may have held the old one."""
+        self._lock = threading.Lock()

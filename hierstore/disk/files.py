@@ -1,0 +1,251 @@
+"""Every system call the store makes. The seam: a test that replaces a name here sees, delays or fails that call.
+
+Other modules call through the module (``files.write(...)``), never by an imported name, so that a replacement takes.
+Paths are bytes: that saves the encoding on each call, and carries file names that are no valid text.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as _stat
+from collections.abc import Iterator
+
+stat = os.stat
+lstat = os.lstat
+fstat = os.fstat
+write = os.write
+close = os.close
+dup = os.dup
+ftruncate = os.ftruncate
+unlink = os.unlink
+rename = os.rename
+replace = os.replace
+mkdir = os.mkdir
+utime = os.utime
+chmod = os.chmod
+scandir = os.scandir
+open_file = os.open
+link = getattr(os, "link", None)
+
+# What this system can do; asked here once, never by platform elsewhere.
+HAS_LINK = link is not None
+HAS_DIRECTORY_SYNC = hasattr(os, "O_DIRECTORY")
+HAS_COPY_FILE_RANGE = hasattr(os, "copy_file_range")
+KEEPS_OPEN_FILES_MOVABLE = os.name != "nt"
+"""Whether a file can be renamed or unlinked while a descriptor of it is open. Where not, none is kept open."""
+
+_COMMON = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+READ = os.O_RDONLY | _COMMON
+APPEND = os.O_RDWR | os.O_APPEND | _COMMON
+CREATE = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _COMMON
+LOCK = os.O_RDWR | os.O_CREAT | _COMMON
+_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _COMMON
+
+_CHUNK_BYTES = 2**30
+# Answers of file systems that cannot link, or not this file again.
+_NO_LINK = frozenset([errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES])
+
+
+def open_regular(path: bytes, flags: int) -> int:
+    """Open an existing regular file.
+
+    Raises:
+        OSError: as ``os.open``; EINVAL for a directory, a device, a pipe or a socket.
+    """
+    # O_NONBLOCK: opening a pipe that someone planted there must not wait for its other end.
+    fd = open_file(path, flags | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if not _stat.S_ISREG(fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path))
+    except BaseException:
+        close(fd)
+        raise
+    return fd
+
+
+def create(path: bytes, mode: int) -> int:
+    """Create a file that must not exist, open for appending, with exactly these permissions.
+
+    Raises:
+        FileExistsError: something has that name.
+    """
+    fd = open_file(path, CREATE, mode)
+    if mode & 0o077:
+        # Only a shared root asks for more than the owner's bits, and then the umask must not take them away.
+        os.fchmod(fd, mode)
+    return fd
+
+
+def make_directory(path: bytes, mode: int) -> bool:
+    """Make a directory; False when it was there."""
+    try:
+        mkdir(path, mode)
+    except FileExistsError:
+        return False
+    if mode & 0o077:
+        chmod(path, mode)
+    return True
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte at the descriptor's position (its end, if opened for appending).
+
+    Raises:
+        OSError: with some of the bytes perhaps written.
+    """
+    done = write(fd, data)
+    while done < len(data):
+        done += write(fd, memoryview(data)[done:])
+
+
+def read(fd: int, size: int, offset: int) -> bytes:
+    """Read up to ``size`` bytes from ``offset``; fewer only where the file ends."""
+    data = _read_some(fd, size, offset)
+    if len(data) == size or not data:
+        return data
+    parts = [data]
+    got = len(data)
+    while got < size and (data := _read_some(fd, size - got, offset + got)):
+        parts.append(data)
+        got += len(data)
+    return b"".join(parts)
+
+
+if hasattr(os, "pread"):
+
+    def _read_some(fd: int, size: int, offset: int) -> bytes:
+        return os.pread(fd, min(size, _CHUNK_BYTES), offset)
+
+else:  # Windows
+
+    def _read_some(fd: int, size: int, offset: int) -> bytes:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, min(size, _CHUNK_BYTES))
+
+
+def _sync_fully(fd: int) -> None:
+    """Bring a file's bytes and size to the medium."""
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(fd)
+        return
+    try:
+        import fcntl
+
+        # macOS: fsync leaves the data in the drive's cache.
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # type: ignore[attr-defined,unused-ignore]
+    except (ImportError, AttributeError, OSError):
+        os.fsync(fd)
+
+
+sync = _sync_fully
+
+
+def sync_directory(path: bytes) -> None:
+    """Bring a directory's entries to the medium; nothing where the system cannot."""
+    if not HAS_DIRECTORY_SYNC:
+        return
+    fd = open_file(path, _DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        close(fd)
+
+
+def place(source: bytes, target: bytes) -> None:
+    """Give a finished file its name, exclusively; its temporary name is gone afterwards.
+
+    To be called under the lock of the target's session: where links do not work, the check and the rename are two
+    steps.
+
+    Raises:
+        FileExistsError: something has that name; it is untouched, and the temporary file too.
+    """
+    if HAS_LINK and maybe_link(source, target):
+        unlink(source)
+        return
+    if exists(target):
+        raise FileExistsError(errno.EEXIST, "exists", os.fsdecode(target))
+    rename(source, target)
+
+
+def maybe_link(source: bytes, target: bytes) -> bool:
+    """Link a file under a second name; False where the file system cannot.
+
+    Raises:
+        FileExistsError: something has that name.
+    """
+    if not HAS_LINK or link is None:
+        return False
+    try:
+        link(source, target)
+    except OSError as error:
+        if error.errno in _NO_LINK:
+            return False
+        raise
+    return True
+
+
+def copy_prefix(source_fd: int, target_fd: int, size: int) -> None:
+    """Copy the first ``size`` bytes of a file to an empty one, in the kernel where that works.
+
+    Raises:
+        OSError: also when the source is shorter.
+    """
+    done = 0
+    if HAS_COPY_FILE_RANGE:
+        try:
+            while done < size and (count := os.copy_file_range(source_fd, target_fd, size - done, done, done)):
+                done += count
+        except OSError as error:
+            if error.errno not in (*_NO_LINK, errno.EINVAL, errno.EBADF):
+                raise
+    while done < size:
+        data = read(source_fd, min(size - done, 2**20), done)
+        if not data:
+            raise OSError(errno.EIO, "the file to copy ends early")
+        write_all(target_fd, data)
+        done += len(data)
+
+
+def exists(path: bytes) -> bool:
+    """Whether anything has that name, a dangling symbolic link included."""
+    try:
+        lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def remove(path: bytes) -> None:
+    """Unlink; nothing when it is gone already."""
+    try:
+        unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def names(path: bytes) -> Iterator[bytes]:
+    """The names in a directory; none when there is no such directory."""
+    try:
+        with scandir(path) as entries:
+            for entry in entries:
+                yield entry.name
+    except FileNotFoundError:
+        return
+
+
+def raise_mtime(fd: int, floor_ns: int) -> None:
+    """Make a file's mtime larger than ``floor_ns``, also where the clock or its grain would leave it equal or older.
+
+    Equal stamps must mean equal content, and a name's next file may get the inode, the size and, on a coarse clock,
+    the time of the one before. Steps grow until one is larger than the file system's grain.
+    """
+    for step_ns in (0, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000):
+        found = fstat(fd)
+        if found.st_mtime_ns > floor_ns:
+            return
+        if step_ns:
+            utime(fd, ns=(found.st_atime_ns, floor_ns + step_ns))
+    if fstat(fd).st_mtime_ns <= floor_ns:
+        raise OSError(errno.EIO, "the file system does not keep modification times")

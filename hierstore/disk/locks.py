@@ -1,0 +1,255 @@
+"""Stripes of locks: one empty file each, kept open, locked with ``flock`` (or its like) through filelock.
+
+A session's stripe is chosen by its id. Behind each descriptor stands a ``threading.Lock``, because two threads that
+share a descriptor do not exclude each other. Stripes are taken in ascending order, the tree's lock before all.
+
+A lock file is never unlinked and never renamed: whoever held the old file and whoever opened the new one would both
+be inside.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hierstore.disk import files
+from hierstore.errors import InvalidRoot, LockTimeout, StoreClosed
+from hierstore.naming import STRIPES
+
+TREE = STRIPES
+"""The number of the lock over the shape of the tree: held by what moves, deletes and restores sessions."""
+
+_FIRST_WAIT_S = 50e-6
+_LONGEST_WAIT_S = 1e-3
+_MAX_OPEN = 96
+
+
+class Stripe:
+    """One lock between threads and processes. Not reentrant.
+
+    Of several waiters any may be next. A process that dies lets go at once.
+    """
+
+    __slots__ = ("_table", "fd", "mutex", "path")
+
+    def __init__(self, table: LockTable, path: bytes) -> None:
+        self._table = table
+        self.path = path
+        self.mutex = threading.Lock()
+        self.fd = -1
+
+    def acquire(self) -> None:
+        """Wait for the lock.
+
+        Raises:
+            LockTimeout: it stayed taken.
+            StoreClosed: the store was closed.
+        """
+        table = self._table
+        if not self.mutex.acquire(False):
+            table.wait_for_thread(self)
+        try:
+            if self.fd < 0:
+                table.open(self)
+            if not table.try_lock(self.fd, blocking=False):
+                table.wait_for_process(self)
+        except BaseException:
+            self.mutex.release()
+            raise
+
+    def release(self) -> None:
+        """Let others in."""
+        try:
+            self._table.unlock(self.fd)
+        finally:
+            self.mutex.release()
+
+    def release_file(self) -> None:
+        """Let other processes in, while this process's other threads go on waiting: to parse what was read."""
+        self._table.unlock(self.fd)
+
+
+class LockTable:
+    """The locks of one store: 256 stripes and the tree's.
+
+    Args:
+        folder: where the lock files are.
+        timeout_s: how long to wait for one.
+        file_mode: the permissions of a new lock file.
+    """
+
+    def __init__(self, folder: bytes, timeout_s: float, file_mode: int) -> None:
+        # Imported with the first store, not with the package: it costs as much as everything else together.
+        from filelock import lock_descriptor, unlock_descriptor
+
+        self.try_lock = lock_descriptor
+        self.unlock = unlock_descriptor
+        self._timeout_s = timeout_s
+        self._file_mode = file_mode
+        self._closed = False
+        self._open_order: dict[Stripe, None] = {}
+        self._opening = threading.Lock()
+        paths = [os.path.join(folder, b"%02x.lock" % number) for number in range(STRIPES)]
+        paths.append(os.path.join(folder, b"tree.lock"))
+        self._folder = folder
+        self.stripes = [Stripe(self, path) for path in paths]
+
+    def open(self, stripe: Stripe) -> None:
+        """Open a stripe's file, which must be closed; may close another that nobody holds."""
+        with self._opening:
+            if self._closed:
+                raise StoreClosed("The store is closed.", root=os.fsdecode(os.path.dirname(self._folder)))
+            if len(self._open_order) >= _MAX_OPEN:
+                self._close_one(stripe)
+            fd = files.open_file(stripe.path, files.LOCK, self._file_mode)
+            if self._file_mode & 0o077 and files.fstat(fd).st_uid == os.geteuid():
+                os.fchmod(fd, self._file_mode)
+            stripe.fd = fd
+            self._open_order[stripe] = None
+
+    def _close_one(self, keep: Stripe) -> None:
+        for stripe in self._open_order:
+            # A thread that waits for or holds the stripe has its mutex, and needs the descriptor.
+            if stripe is not keep and stripe.mutex.acquire(False):
+                self._close(stripe)
+                stripe.mutex.release()
+                return
+
+    def _close(self, stripe: Stripe) -> None:
+        fd, stripe.fd = stripe.fd, -1
+        self._open_order.pop(stripe, None)
+        if fd >= 0:
+            files.close(fd)
+
+    def wait_for_thread(self, stripe: Stripe) -> None:
+        """Take the stripe's mutex from another thread."""
+        if not stripe.mutex.acquire(timeout=self._timeout_s):
+            self._fail(stripe, self._timeout_s)
+
+    def wait_for_process(self, stripe: Stripe) -> None:
+        """Take the stripe's file lock from another process.
+
+        Not the blocking call: it cannot time out. And not filelock's poll of 50 ms, which starves: of eight
+        processes one got in once in three seconds. The waits are jittered, and stay short: a lock is held for
+        microseconds.
+        """
+        began = time.monotonic()
+        wait_s = _FIRST_WAIT_S
+        while True:
+            time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
+            if self.try_lock(stripe.fd, blocking=False):
+                return
+            waited_s = time.monotonic() - began
+            if waited_s >= self._timeout_s:
+                self._fail(stripe, waited_s)
+            wait_s = min(wait_s * 1.5, _LONGEST_WAIT_S)
+
+    def _fail(self, stripe: Stripe, waited_s: float) -> None:
+        path = os.fsdecode(stripe.path)
+        holder = maybe_holder(stripe.path)
+        by = f" by process {holder}" if holder is not None else ""
+        raise LockTimeout(
+            f"The lock {path} stayed taken{by} for {waited_s:.1f} seconds.", path=path, waited_s=waited_s, holder=holder
+        )
+
+    def maybe_take(self, stripe: Stripe) -> bool:
+        """Take the lock if it is free at once; False if not."""
+        if not stripe.mutex.acquire(False):
+            return False
+        taken = False
+        try:
+            if stripe.fd < 0:
+                self.open(stripe)
+            taken = self.try_lock(stripe.fd, blocking=False)
+        finally:
+            if not taken:
+                stripe.mutex.release()
+        return taken
+
+    @contextmanager
+    def holding(self, numbers: Iterable[int]) -> Iterator[None]:
+        """Hold several stripes, taken in one order by everyone: the tree's first, then ascending."""
+        taken: list[Stripe] = []
+        try:
+            for number in sorted(set(numbers), key=lambda number: (number != TREE, number)):
+                self.stripes[number].acquire()
+                taken.append(self.stripes[number])
+            yield
+        finally:
+            for stripe in reversed(taken):
+                stripe.release()
+
+    def probe(self) -> None:
+        """See whether locks work here: a second descriptor of a locked file must not get the lock.
+
+        Raises:
+            InvalidRoot: they do not.
+        """
+        path = os.path.join(self._folder, b"probe.lock")
+        root = os.fsdecode(os.path.dirname(self._folder))
+        first = files.open_file(path, files.LOCK, self._file_mode)
+        try:
+            second = files.open_file(path, files.LOCK, self._file_mode)
+            try:
+                # When the first try fails another process is probing, and was kept out of nothing: locks work.
+                if self.try_lock(first, blocking=False) and self.try_lock(second, blocking=False):
+                    raise InvalidRoot(
+                        f"The file system of {root} lets two descriptors hold one lock, so a store there would lose"
+                        " messages; keep it on a local disk.",
+                        root=root,
+                    )
+            finally:
+                files.close(second)
+        except OSError as error:
+            raise InvalidRoot(
+                f"The file system of {root} has no working file locks ({error.strerror}); keep the store on a local"
+                " disk.",
+                root=root,
+            ) from error
+        finally:
+            files.close(first)
+
+    def before_fork(self) -> None:
+        """Let no descriptor be half opened while the process forks."""
+        self._opening.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._opening.release()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's locks: a descriptor shared with it is one lock that both would hold.
+
+        Closing the copies does not unlock: the parent's descriptor still stands for the lock.
+        """
+        self._opening = threading.Lock()
+        for stripe in self.stripes:
+            stripe.mutex = threading.Lock()
+            self._close(stripe)
+
+    def close(self) -> None:
+        """Close all files; every later acquire raises StoreClosed."""
+        with self._opening:
+            self._closed = True
+            for stripe in list(self._open_order):
+                self._close(stripe)
+
+
+def maybe_holder(path: bytes) -> int | None:
+    """The process that holds the lock on a file, where the system tells (Linux, ``/proc/locks``)."""
+    try:
+        found = files.stat(path)
+        wanted = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+        with open("/proc/locks", encoding="ascii") as table:
+            rows: list[Any] = [line.split() for line in table]
+    except OSError:
+        return None
+    for row in rows:
+        if "->" not in row and wanted in row:
+            return int(row[row.index(wanted) - 1])
+    return None

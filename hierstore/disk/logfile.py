@@ -1,0 +1,197 @@
+"""From a log's bytes to a state: the header, the past of a fork, the valid prefix, and what stands behind it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from hierstore import clock
+from hierstore.disk import files
+from hierstore.errors import CorruptLog, FormatTooNew, SessionNotFound, UnreadableLog
+from hierstore.log import frame
+from hierstore.log.events import FORMAT, Past, commit, header, parse
+from hierstore.log.state import State, fold, initial
+from hierstore.model import History
+from hierstore.values import loads
+
+SUFFIX = b".jsonl"
+_PAST_EVENT = b'\n{"events":[{"type":"past"'
+
+
+def read_header(path: bytes) -> dict[str, Any]:
+    """The first line of a log, unchecked, as JSON; empty where there is none."""
+    try:
+        fd = files.open_regular(path, files.READ)
+    except OSError:
+        return {}
+    try:
+        top = loads(files.read(fd, 2**14, 0).split(b"\n", 1)[0])
+    except (OSError, ValueError):
+        return {}
+    finally:
+        files.close(fd)
+    return top if isinstance(top, dict) else {}
+
+
+class Parsed(NamedTuple):
+    """What a log's bytes say.
+
+    Attributes:
+        state: of the valid prefix.
+        end: where that prefix ends.
+        chain: the chain value there.
+        nonce: from the header; tells a log from another that had its name before.
+        past_size: bytes of shared past behind the state.
+        fault: why nothing may be appended even though no bytes follow the prefix, or None.
+    """
+
+    state: State
+    end: int
+    chain: int
+    nonce: str
+    past_size: int
+    fault: str | None
+
+
+def past_path(path: bytes, number: int) -> bytes:
+    """The file beside a log that keeps the beginning of its history."""
+    return b"%b.past%d" % (path.removesuffix(SUFFIX), number)
+
+
+def first_lines(session_id: str, nonce: str, at: float, created: bytes) -> tuple[bytes, int]:
+    """The header and the first commit of a new log, and the chain value at their end."""
+    top, chain = frame.seal(header(session_id, nonce, at), 0)
+    line, chain = frame.seal(created, chain)
+    return top + line, chain
+
+
+def parse_log(data: bytes, session_id: str, path: bytes, until: int | None = None) -> Parsed:
+    """Fold a log from its beginning.
+
+    Args:
+        data: the log's bytes.
+        session_id: whose log it should be.
+        path: where it is; a fork's past is beside it.
+        until: fold up to this revision only, which the log has.
+
+    Raises:
+        SessionNotFound: the file is empty or all zeros: what a power cut leaves of a log that was never synced.
+        CorruptLog: not even the header and the first commit are whole.
+        FormatTooNew: a later version wrote it.
+        UnreadableLog: the past of a fork cannot be read.
+    """
+    name = os.fsdecode(path)
+    if not data.strip(b"\0"):
+        raise SessionNotFound(f"There is no session {session_id!r} (its file is empty).", session_id=session_id)
+    start = data.find(b"\n") + 1
+    top = _header(data[:start], session_id, path)
+    found = frame.scan(data, 0, -1)
+    if found.seq < 1:
+        raise CorruptLog(
+            f"The log {name} of session {session_id!r} is damaged at its beginning.",
+            session_id=session_id, path=name, offset=found.end,
+        )  # fmt: skip
+    if top.get("session") != session_id:
+        raise CorruptLog(
+            f"The log {name} holds session {top.get('session')!r}, not {session_id!r}.",
+            session_id=session_id, path=name, offset=0,
+        )  # fmt: skip
+    lines = data if found.end == len(data) else data[: found.end]
+    pasts = _pasts(lines, start)
+    history, count, fault = _load_past(pasts, session_id, path)
+    if fault is not None:
+        # Nothing after a damaged past can be shown without mixing: what is left of it is the whole history.
+        lines = lines[: lines.index(b"\n", start) + 1]
+    elif until is not None:
+        lines = b"".join([line + b"\n" for line in lines.split(b"\n", until + 1)[: until + 1]])
+    state = fold(initial(session_id, history, count), lines, start)
+    return Parsed(state, found.end, found.chain, top.get("nonce", ""), sum(past.size for past in pasts), fault)
+
+
+def _header(line: bytes, session_id: str, path: bytes) -> dict[str, Any]:
+    """The header's JSON; empty where it is none (the scan has the verdict)."""
+    try:
+        top = loads(line)
+    except ValueError:
+        return {}
+    version = top.get("hierstore") if isinstance(top, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise FormatTooNew(
+            f"The log of session {session_id!r} has format {version}, and this version of hierstore reads up to"
+            f" {FORMAT}; upgrade hierstore.",
+            path=os.fsdecode(path), format=version, supported=FORMAT,
+        )  # fmt: skip
+    return top if isinstance(top, dict) else {}
+
+
+def _pasts(lines: bytes, start: int) -> tuple[Past, ...]:
+    """Where the past is kept now: as the creation says, or the last event that changed it."""
+    latest = lines.rfind(_PAST_EVENT, start - 1) + 1 or start
+    record = parse(lines[latest : lines.index(b"\n", latest) + 1])
+    return tuple(Past(*past) for past in record["events"][0].get("past", ()))
+
+
+def _load_past(pasts: tuple[Past, ...], session_id: str, path: bytes) -> tuple[History, int, str | None]:
+    """Fold the logs of the time before a fork, the oldest first.
+
+    Returns:
+        The history, how many of its messages count, and what is wrong with it, or None.
+    """
+    history, count = History(), 0
+    for past in pasts:
+        file = past_path(path, past.file)
+        try:
+            fd = files.open_regular(file, files.READ)
+        except OSError as error:
+            raise unreadable(error, session_id, file) from error
+        try:
+            data = files.read(fd, past.size, 0)
+        except OSError as error:
+            raise unreadable(error, session_id, file) from error
+        finally:
+            files.close(fd)
+        found = frame.scan(data, 0, -1)
+        start = data.find(b"\n") + 1
+        whole = found.end == past.size and found.chain == past.chain
+        state = fold(initial(session_id, history, count), data[: found.end], start) if found.seq >= 0 else None
+        if not whole or state is None:
+            kept = min(past.count, state.count) if state else count
+            return state.history if state else history, kept, f"the history it was forked from is damaged in {file!r}"
+        history, _ = state.history_at(past.revision)
+        count = past.count
+    return history, count, None
+
+
+def append_offline(path: bytes, session_id: str, decide: Callable[[State], Sequence[Mapping[str, Any]]]) -> None:
+    """Commit events to a log that no session's name points to, as one in the trash.
+
+    The caller keeps others away. A damaged log is left as it is.
+    """
+    fd = files.open_regular(path, files.APPEND)
+    try:
+        data = files.read(fd, files.fstat(fd).st_size, 0)
+        try:
+            parsed = parse_log(data, session_id, path)
+        except (CorruptLog, SessionNotFound):
+            return
+        if frame.judge(data[parsed.end :]) not in (frame.Tail.CLEAN, frame.Tail.TORN) or parsed.fault is not None:
+            return
+        events = decide(parsed.state)
+        if events:
+            files.ftruncate(fd, parsed.end)
+            line, _ = frame.seal(commit(events, parsed.state.revision + 1, clock.now()), parsed.chain)
+            files.write_all(fd, line)
+    finally:
+        files.close(fd)
+
+
+def unreadable(error: OSError, session_id: str, path: bytes) -> UnreadableLog:
+    """The error for a log that is there and cannot be read."""
+    name = os.fsdecode(path)
+    why = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+    return UnreadableLog(
+        f"The log {name} of session {session_id!r} cannot be read: {why}.",
+        session_id=session_id, path=name, errno=error.errno,
+    )  # fmt: skip

@@ -1,0 +1,175 @@
+"""Forking: a child that starts with its parent's history and shares the bytes.
+
+The fork gets a hard link to the parent's log and notes up to where it counts. The log only grows, so that prefix
+never changes; deleting the parent moves its name away, not its bytes. A fork of a fork links the logs of all times
+before. Where links do not work, the bytes are copied.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from hierstore import clock
+from hierstore.disk import files
+from hierstore.disk.cache import Entry
+from hierstore.disk.engine import Durable, Engine
+from hierstore.disk.logfile import append_offline, first_lines, past_path
+from hierstore.errors import SessionExists, WriteFailed
+from hierstore.log import frame
+from hierstore.log.events import Past, commit, event
+from hierstore.log.state import State
+from hierstore.model import Message
+from hierstore.snapshots import Target, resolve
+from hierstore.tree import note_child
+from hierstore.values import encode
+
+_MAX_PASTS = 8
+"""A fork of more generations than this gets the messages in one file of its own: opening it reads them all."""
+
+
+def fork(
+    engine: Engine, parent: Entry, session_id: str, at: Target | None, *, title: str | None, kind: str | None
+) -> Entry:
+    """Make a child that starts with the parent's history up to a point.
+
+    Raises:
+        SessionExists, SessionNotFound, RevisionNotFound, WriteFailed: nothing is left behind but, perhaps, a note.
+    """
+    engine.check_writable()
+    child = engine.entry(session_id)
+    engine.read(parent)
+    with engine.holding([parent, child]) as durable:
+        state = engine.current(parent)
+        revision, count = (state.revision, state.count) if at is None else resolve(state, at)
+        if engine.exists(session_id):
+            raise SessionExists(f"There is a session {session_id!r} already.", session_id=session_id)
+        history, _ = state.history_at(revision)
+        try:
+            past = _share_past(engine, parent, state, child, revision, count) if count else ()
+        except OSError as error:
+            path = os.fsdecode(child.path)
+            raise WriteFailed(
+                f"Session {session_id!r} could not be forked to {path}: {error.strerror}.",
+                session_id=session_id, path=path, errno=error.errno or 0,
+            ) from error  # fmt: skip
+        durable.add(parent)
+        note_child(engine, parent, session_id, durable)
+        facts = {"parent": parent.id, "kind": kind, "title": title, "title_source": "user" if title else None}
+        engine.create(child, facts, durable, (history, count), past)
+    return child
+
+
+def _share_past(
+    engine: Engine, parent: Entry, state: State, child: Entry, revision: int, count: int
+) -> tuple[Past, ...]:
+    """Put the logs of the time before beside the child's log-to-be; both stripes are held."""
+    head = parent.head
+    if head is None:  # current() has just published it
+        raise AssertionError
+    engine.layout.make_folder(child.path, engine.power)
+    if len(state.facts.past) >= _MAX_PASTS:
+        messages = state.history_at(revision)[0].items()[:count]
+        return (write_past(engine, child.id, child.path, 0, messages),)
+    pasts = []
+    for number, past in enumerate(state.facts.past):
+        _link(past_path(parent.path, past.file), past_path(child.path, number), past.size, engine.layout.file_mode)
+        pasts.append(past._replace(file=number))
+    number = len(pasts)
+    _link(parent.path, past_path(child.path, number), head[1], engine.layout.file_mode)
+    pasts.append(Past(number, head[1], parent.chain, revision, count))
+    return tuple(pasts)
+
+
+def _link(source: bytes, target: bytes, size: int, mode: int) -> None:
+    # Left by a fork that a crash cut off: the child's stripe is held and the child does not exist.
+    files.remove(target)
+    if files.maybe_link(source, target):
+        return
+    source_fd = files.open_regular(source, files.READ)
+    try:
+        target_fd = files.create(target, mode)
+        try:
+            files.copy_prefix(source_fd, target_fd, size)
+        except BaseException:
+            files.remove(target)
+            raise
+        finally:
+            files.close(target_fd)
+    finally:
+        files.close(source_fd)
+
+
+def write_past(engine: Engine, session_id: str, path: bytes, number: int, messages: Sequence[Message]) -> Past:
+    """Write the beginning of a fork's history into a file of its own: what it shows, and nothing else.
+
+    Args:
+        engine: the store's.
+        session_id: the fork.
+        path: its log, beside which the file goes.
+        number: the file's number.
+        messages: what it shows.
+
+    The file is in place and synced when this returns; it counts once an event in the owner's log says so.
+    """
+    at = clock.now()
+    lines, chain = first_lines(session_id, os.urandom(8).hex(), at, commit([event("created")], 1, at))
+    parts = [lines]
+    for revision, message in enumerate(messages, 2):
+        record = encode(message._record(), "message")
+        line, chain = frame.seal(b'{"message":%b,"seq":%d' % (record, revision), chain)
+        parts.append(line)
+    data = b"".join(parts)
+    scratch = engine.layout.scratch(b".past")
+    target = past_path(path, number)
+    fd = files.create(scratch, engine.layout.file_mode)
+    try:
+        files.write_all(fd, data)
+        files.sync(fd)
+        files.remove(target)
+        files.place(scratch, target)
+    except BaseException:
+        files.remove(scratch)
+        raise
+    finally:
+        files.close(fd)
+    return Past(number, len(data), chain, len(messages) + 1, len(messages))
+
+
+def detach(engine: Engine, owner: Entry, durable: Durable) -> None:
+    """Give a living fork its own copy of the history it shares, so that it holds no link to others' logs.
+
+    The stripe is held. A crash in between leaves the links as they were, and perhaps a file that nobody names.
+    """
+    state = engine.current(owner)
+    if not state.facts.past:
+        return
+    number = max(past.file for past in state.facts.past) + 1
+    past = write_past(engine, owner.id, owner.path, number, _inherited(state))
+    engine.commit_held(owner, lambda _: [event("past", past=[list(past)])], durable)
+    durable.sync()
+    for old in state.facts.past:
+        files.remove(past_path(owner.path, old.file))
+
+
+def detach_trashed(engine: Engine, path: bytes, session_id: str) -> None:
+    """The same for a fork that lies in the trash; the tree's lock is held."""
+    replaced: list[Past] = []
+
+    def decide(state: State) -> list[dict[str, Any]]:
+        if not state.facts.past:
+            return []
+        replaced.extend(state.facts.past)
+        number = max(past.file for past in replaced) + 1
+        past = write_past(engine, session_id, path, number, _inherited(state))
+        return [event("past", past=[list(past)])]
+
+    append_offline(path, session_id, decide)
+    for old in replaced:
+        files.remove(past_path(path, old.file))
+
+
+def _inherited(state: State) -> list[Message]:
+    """What a fork started with."""
+    return state.facts.epochs[0][1].items()[: state.counts[0]]

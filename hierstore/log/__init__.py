@@ -1,0 +1,1 @@
+"""The log: bytes and state, without I/O."""

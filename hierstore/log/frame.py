@@ -1,0 +1,139 @@
+"""One line is one commit: sealing, scanning, and the verdict on a tail. Pure functions over bytes.
+
+The grammar and the reasons stand in ``FORMAT.md``.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import zlib
+from typing import NamedTuple
+
+SEAL_BYTES = 19
+r"""The length of a line's end: ``,"crc":"xxxxxxxx"}\n``."""
+
+MESSAGE_START = b'{"message":'
+EVENTS_START = b'{"events":'
+
+_SEAL = re.compile(rb',"crc":"([0-9a-f]{8})"\}\n')
+_SEQ = re.compile(rb',"seq":(\d+)$')
+_crc32 = zlib.crc32
+
+
+def seal(body: bytes, chain: int) -> tuple[bytes, int]:
+    """Finish a line.
+
+    Args:
+        body: the commit's JSON object up to and with its ``seq``, the closing brace left out.
+        chain: the chain value at the end of the line before; 0 before the header.
+
+    Returns:
+        The line with its newline, and the chain value at its end.
+    """
+    end = b',"crc":"%08x"}\n' % (crc := _crc32(body, chain))
+    return body + end, _crc32(end, crc)
+
+
+class Scan(NamedTuple):
+    """The valid lines at the beginning of some bytes.
+
+    Attributes:
+        end: where they end, counted from the beginning of the bytes.
+        chain: the chain value there.
+        seq: the last valid line's seq; the seq before when there is none.
+    """
+
+    end: int
+    chain: int
+    seq: int
+
+
+def scan(data: bytes, chain: int, seq: int) -> Scan:
+    """Find the longest run of valid lines at the beginning of ``data``.
+
+    Args:
+        data: bytes from the end of a valid line (or of an empty file) on.
+        chain: the chain value before them.
+        seq: the seq of the line before them; -1 before the header.
+    """
+    end = data.rfind(b"\n") + 1
+    if end == 0:
+        return Scan(0, chain, seq)
+    # The checksum runs over everything before it, so the last one vouches for all lines: one pass in C.
+    found = _sealed(data, end)
+    if found is not None:
+        crc, last_seq = found
+        view = memoryview(data)
+        if _crc32(view[: end - SEAL_BYTES], chain) == crc and data.count(b"\n", 0, end) == last_seq - seq:
+            return Scan(end, _crc32(view[end - SEAL_BYTES : end], crc), last_seq)
+    return _scan_lines(data, chain, seq)
+
+
+def _sealed(data: bytes, end: int) -> tuple[int, int] | None:
+    """The checksum and seq that stand in the line that ends at ``end``, if it has the right shape."""
+    match = _SEAL.fullmatch(data, end - SEAL_BYTES, end) if end >= SEAL_BYTES else None
+    if match is None:
+        return None
+    number = _SEQ.search(data, max(0, end - SEAL_BYTES - 30), end - SEAL_BYTES)
+    return None if number is None else (int(match[1], 16), int(number[1]))
+
+
+def _scan_lines(data: bytes, chain: int, seq: int) -> Scan:
+    """The same, line by line: for bytes that are not all valid."""
+    start = 0
+    view = memoryview(data)
+    while (newline := data.find(b"\n", start)) >= 0:
+        end = newline + 1
+        found = _sealed(data, end) if end - start > SEAL_BYTES else None
+        if found is None or found[1] != seq + 1 or _crc32(view[start : end - SEAL_BYTES], chain) != found[0]:
+            break
+        chain = _crc32(view[end - SEAL_BYTES : end], found[0])
+        seq += 1
+        start = end
+    return Scan(start, chain, seq)
+
+
+class Tail(enum.Enum):
+    """What the bytes after the last valid line are."""
+
+    CLEAN = "clean"
+    """There are none."""
+    TORN = "torn"
+    """A commit that was never finished: no valid line follows, so nothing acknowledged is among them."""
+    HOLE = "hole"
+    """Zeros that a power cut left where data was never synced, with later lines behind them."""
+    DAMAGED = "damaged"
+    """Bytes that changed after they were written: valid lines follow."""
+
+
+def judge(tail: bytes) -> Tail:
+    """The verdict on the bytes after the last valid line.
+
+    To be asked only while the session's lock is held: without it, the tail may be a write in progress.
+    """
+    if not tail:
+        return Tail.CLEAN
+    if not _any_valid_line(tail):
+        return Tail.TORN
+    # JSON never holds a zero byte, so a run of them cannot be data that was changed a little.
+    return Tail.HOLE if b"\0\0\0\0" in tail else Tail.DAMAGED
+
+
+def _any_valid_line(tail: bytes) -> bool:
+    """Whether some line after the first bad one is valid.
+
+    A line is checked from the checksum that the line before it bears, whether that one is valid itself or not.
+    """
+    view = memoryview(tail)
+    before: tuple[int, int] | None = None
+    start = 0
+    while (newline := tail.find(b"\n", start)) >= 0:
+        end = newline + 1
+        found = _sealed(tail, end) if end - start > SEAL_BYTES else None
+        if found is not None and before is not None:
+            chain = _crc32(view[start - SEAL_BYTES : start], before[0])
+            if found[1] == before[1] + 1 and _crc32(view[start : end - SEAL_BYTES], chain) == found[0]:
+                return True
+        before, start = found, end
+    return False

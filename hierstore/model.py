@@ -1,0 +1,472 @@
+"""The frozen values that the store hands out.
+
+Nothing that a caller does to one of them can reach the store: text is shared because it is immutable, structured
+content is kept as JSON bytes and decoded anew each time it is asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final, overload
+
+from hierstore.values import loads
+
+_STRUCTURED: Final = object()
+_LINE_START: Final = b'{"message":'
+_PLAIN_KEYS: Final = frozenset(["seq", "id", "role", "content", "at"])
+_CHUNK: Final = 256
+
+
+def _is_heavy(content: Any, raw: bytes) -> bool:
+    """Whether content stays encoded: what a caller could change, and text that takes more memory than twice its bytes.
+
+    One emoji makes each character of a Python string four bytes wide.
+    """
+    if type(content) is str:
+        return not content.isascii() and sys.getsizeof(content) > 2 * len(raw)
+    return type(content) is list or type(content) is dict
+
+
+class Message:
+    """One message of a session: frozen, compared by value.
+
+    Handed out by the store; programs make one only for tests.
+
+    Args:
+        id: unique in the store; a fork's copy keeps it.
+        seq: number within the session, from 1, never used twice. Order is by ``seq``.
+        role: ``"user"``, ``"assistant"``, ``"tool"``, …: any text.
+        content: any JSON value; text, or a list of content parts, mostly.
+        at: when it was stored, Unix seconds by that machine's clock. Not for ordering.
+        metadata: what the app noted about it.
+        fields: whatever else came with it (``tool_calls``, ``tool_call_id``, ``name``, …).
+
+    ``content`` (where it is not text), ``metadata`` and ``fields`` are fresh copies at each access.
+    """
+
+    # A message loaded from a log starts as its raw line alone; the other slots are filled when one is asked for. Text
+    # messages then let go of the line. That halves a cold open, and keeps a cached session near its size on disk.
+    __slots__ = ("_at", "_content", "_id", "_raw", "_role", "_seq")
+
+    _id: str
+    _seq: int
+    _role: str
+    _content: Any
+    _at: float
+    _raw: bytes | None
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002  # the contract's name
+        seq: int,
+        role: str,
+        content: Any,
+        at: float,
+        metadata: Mapping[str, Any] | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> None:
+        from hierstore.values import encode, plain
+
+        record = {"seq": seq, "id": id, "role": role, "content": plain(content, "content"), "at": at}
+        if metadata:
+            record["metadata"] = plain(metadata, "metadata")
+        if fields:
+            record["fields"] = plain(fields, "fields")
+        self._fill(record, encode(record, "content"))
+
+    @classmethod
+    def _of_text(cls, message_id: str, seq: int, role: str, content: str, at: float) -> Message:
+        """A text message without extras, past all checks: the append path."""
+        self = cls.__new__(cls)
+        self._id = message_id
+        self._seq = seq
+        self._role = role
+        self._content = content
+        self._at = at
+        self._raw = None
+        return self
+
+    @classmethod
+    def _of_raw(cls, raw: bytes) -> Message:
+        """A message still to be decoded, from its JSON or from the log line that holds it alone."""
+        self = cls.__new__(cls)
+        self._raw = raw
+        return self
+
+    def _fill(self, record: Mapping[str, Any], raw: bytes) -> None:
+        content = record["content"]
+        self._seq = record["seq"]
+        # Roles are few and each appears often: one object for each.
+        self._role = sys.intern(record["role"])
+        self._content = _STRUCTURED if _is_heavy(content, raw) else content
+        self._at = record["at"]
+        self._id = record["id"]
+        # Dropped last, and only where the other slots hold everything: a thread in between still finds the raw bytes.
+        self._raw = None if record.keys() <= _PLAIN_KEYS and self._content is not _STRUCTURED else raw
+
+    def _record(self) -> dict[str, Any]:
+        raw = self._raw
+        if raw is None:
+            return {"seq": self._seq, "id": self._id, "role": self._role, "content": self._content, "at": self._at}
+        record: dict[str, Any] = loads(raw)
+        if raw.startswith(_LINE_START):
+            record = record["message"]
+        return record
+
+    def _decode(self) -> Message:
+        # Two threads may do this at once: both write the same values.
+        raw = self._raw
+        if raw is not None:
+            self._fill(self._record(), raw)
+        return self
+
+    @property
+    def id(self) -> str:
+        """The message's id."""
+        try:
+            return self._id
+        except AttributeError:
+            return self._decode()._id
+
+    @property
+    def seq(self) -> int:
+        """The message's number in its session, from 1."""
+        try:
+            return self._seq
+        except AttributeError:
+            return self._decode()._seq
+
+    @property
+    def role(self) -> str:
+        """Who speaks."""
+        try:
+            return self._role
+        except AttributeError:
+            return self._decode()._role
+
+    @property
+    def at(self) -> float:
+        """When it was stored, Unix seconds."""
+        try:
+            return self._at
+        except AttributeError:
+            return self._decode()._at
+
+    @property
+    def content(self) -> Any:
+        """What it says: any JSON value."""
+        try:
+            content = self._content
+        except AttributeError:
+            content = self._decode()._content
+        return content if content is not _STRUCTURED else self._record()["content"]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the app noted about it."""
+        return {} if self._raw is None else self._record().get("metadata", {})
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Whatever else came with it."""
+        return {} if self._raw is None else self._record().get("fields", {})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The message in the shape that models take: ``role``, ``content``, and the fields beside them."""
+        record = self._record()
+        return {"role": record["role"], "content": record["content"], **record.get("fields", {})}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Message):
+            return NotImplemented
+        return self is other or self._record() == other._record()
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.seq))
+
+    def __repr__(self) -> str:
+        extras = "".join(f", {key}={value!r}" for key, value in self._record().items() if key in ("metadata", "fields"))
+        return (
+            f"Message(id={self.id!r}, seq={self.seq}, role={self.role!r}, content={self.content!r}, at={self.at}{extras})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Message, (self.id, self.seq, self.role, self.content, self.at, self.metadata, self.fields)
+
+
+def _decode_all(messages: Sequence[Message]) -> None:
+    """Decode messages in bulk: one call of the parser for many lines costs half of one call for each."""
+    todo = [(message, raw) for message in messages if not hasattr(message, "_id") and (raw := message._raw) is not None]
+    if not todo:
+        return
+    records = loads(b"[" + b",".join([raw for _, raw in todo]) + b"]")
+    for (message, raw), record in zip(todo, records, strict=True):
+        message._fill(record["message"] if raw.startswith(_LINE_START) else record, raw)
+
+
+class History:
+    """An append-only list of messages, shared by every view of it; the rest of the package's, not the user's.
+
+    Blocks of log lines are taken in whole and split only when a message is asked for. One writer at a time may
+    append (the session's lock sees to that); any thread may read.
+    """
+
+    __slots__ = ("_decoded", "_ids", "_items", "_lock", "_pending", "total")
+
+    def __init__(self, items: list[Message] | None = None) -> None:
+        self._items: list[Message] = [] if items is None else items
+        self._pending: list[bytes | Message] = []
+        self._decoded = 0
+        self._ids: tuple[dict[str, int], int] = ({}, 0)
+        self._lock = threading.Lock()
+        self.total = len(self._items)
+
+    def append(self, message: Message) -> None:
+        """Add one message at the end."""
+        if self._pending:
+            with self._lock:
+                if self._pending:
+                    self._pending.append(message)
+                    self.total += 1
+                    return
+        self._items.append(message)
+        self.total += 1
+
+    def append_lines(self, block: bytes, count: int) -> None:
+        """Add ``count`` log lines of one message each; ``block`` ends with a newline."""
+        with self._lock:
+            self._pending.append(block)
+            self.total += count
+
+    def items(self) -> list[Message]:
+        """The list itself, which may grow while it is read: never past the reader's own count."""
+        if self._pending:
+            with self._lock:
+                self._split()
+        return self._items
+
+    def _split(self) -> None:
+        for part in self._pending:
+            if isinstance(part, Message):
+                self._items.append(part)
+            else:
+                self._items.extend(map(Message._of_raw, part.splitlines()))
+        # Cleared last: a reader that sees nothing pending must find everything in the list.
+        self._pending = []
+
+    def prefix(self, count: int) -> History:
+        """A new list of the first ``count`` messages; the messages themselves are shared."""
+        return History(self.items()[:count])
+
+    def decoded(self, count: int) -> bool:
+        """Whether the first ``count`` messages are known to be decoded."""
+        return self._decoded >= count
+
+    def note_decoded(self, count: int) -> None:
+        """Remember that the first ``count`` messages are decoded."""
+        self._decoded = max(self._decoded, count)
+
+    def find(self, message_id: str, count: int) -> int | None:
+        """The place of the message of that id among the first ``count``, or None.
+
+        The first look-up decodes every id, later ones only those that came since.
+        """
+        items = self.items()
+        with self._lock:
+            places, known = self._ids
+            if known < count:
+                new = items[known:count]
+                _decode_all(new)
+                for place, message in enumerate(new, known):
+                    places.setdefault(message.id, place)
+                self._ids = (places, count)
+        place = places.get(message_id)
+        return place if place is not None and place < count else None
+
+
+class Messages(Sequence[Message]):
+    """A session's messages as of one moment: an immutable sequence that costs no copy.
+
+    ``len``, index and iteration are a list's; a slice is a tuple. Equal to any list or tuple of equal messages.
+    """
+
+    __slots__ = ("_count", "_history")
+
+    def __init__(self, history: History, count: int) -> None:
+        self._history = history
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Message, ...]: ...
+    def __getitem__(self, index: int | slice) -> Message | tuple[Message, ...]:
+        items = self._history.items()
+        if isinstance(index, slice):
+            return tuple([items[i] for i in range(*index.indices(self._count))])
+        place = index if index >= 0 else self._count + index
+        if not 0 <= place < self._count:
+            raise IndexError(f"message {index} of {self._count}")
+        return items[place]
+
+    def __iter__(self) -> Iterator[Message]:
+        items = self._history.items()
+        if self._history.decoded(self._count):
+            return islice(items, self._count)
+        return self._decoding(items)
+
+    def _decoding(self, items: list[Message]) -> Iterator[Message]:
+        for start in range(0, self._count, _CHUNK):
+            chunk = items[start : min(start + _CHUNK, self._count)]
+            _decode_all(chunk)
+            yield from chunk
+        self._history.note_decoded(self._count)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Messages | list | tuple):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"<{self._count} messages>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _messages_of, (list(self),)
+
+
+def _messages_of(items: list[Message]) -> Messages:
+    return Messages(History(items), len(items))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session's facts at one revision, consistent with each other.
+
+    Attributes:
+        id: the session's id.
+        title: its title, or None.
+        title_source: ``"user"``, ``"auto"``, or None without a title.
+        parent_id: the session it hangs below, or None.
+        kind: why it exists (``"delegate"``, ``"branch"``, …), as its creator said, or None.
+        labels: in the order given.
+        pinned, archived, suspended: independent flags.
+        created_at: Unix seconds.
+        updated_at: Unix seconds of the last change of the history; housekeeping does not move it.
+        revision: the number of the last commit, from 1.
+        message_count: messages in the history now.
+        metadata: the app's own facts, a fresh copy at each access.
+        derived: facts that the app computed from the history, a fresh copy at each access.
+    """
+
+    id: str
+    title: str | None
+    title_source: str | None
+    parent_id: str | None
+    kind: str | None
+    labels: tuple[str, ...]
+    pinned: bool
+    archived: bool
+    suspended: bool
+    created_at: float
+    updated_at: float
+    revision: int
+    message_count: int
+    metadata_json: bytes = field(repr=False)
+    derived_json: bytes = field(repr=False)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The app's own facts."""
+        value: dict[str, Any] = loads(self.metadata_json)
+        return value
+
+    @property
+    def derived(self) -> dict[str, Any]:
+        """What the app computed from the history; cleared when the history is reset or reverted."""
+        value: dict[str, Any] = loads(self.derived_json)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A name for a revision.
+
+    Attributes:
+        id: unique in the store.
+        label: the caller's name for it, or None.
+        revision: the revision it names.
+        created_at: Unix seconds.
+        metadata: the caller's facts, a fresh copy at each access.
+    """
+
+    id: str
+    label: str | None
+    revision: int
+    created_at: float
+    metadata_json: bytes = field(default=b"{}", repr=False)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The caller's facts about it."""
+        value: dict[str, Any] = loads(self.metadata_json)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class TreeNode:
+    """A session and what hangs below it, as of the walk."""
+
+    id: str
+    title: str | None
+    kind: str | None
+    message_count: int
+    children: tuple[TreeNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check found.
+
+    Attributes:
+        kind: a fixed word (``"corrupt"``, ``"torn_tail"``, ``"missing_parent"``, …).
+        session_id: the session concerned, or None.
+        path: the file concerned.
+        detail: a sentence.
+    """
+
+    kind: str
+    session_id: str | None
+    path: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check of the whole store found.
+
+    Attributes:
+        sessions: how many logs were verified.
+        messages: how many messages their histories hold.
+        problems: damage, or promises broken.
+        notes: traces that a crash may leave and that harm nothing (an unfinished tail, a file in ``tmp/``).
+    """
+
+    sessions: int
+    messages: int
+    problems: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True when there are no problems."""
+        return not self.problems

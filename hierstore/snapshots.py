@@ -1,0 +1,75 @@
+"""Naming revisions and going back to them. The history is never cut: going back is an event that moves the head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hierstore import clock
+from hierstore.disk.cache import Entry
+from hierstore.disk.engine import Engine
+from hierstore.errors import RevisionNotFound
+from hierstore.log.events import event
+from hierstore.log.state import State
+from hierstore.model import Snapshot
+
+Target = Snapshot | str | int
+"""A snapshot, a snapshot's or message's id, or a revision."""
+
+
+def resolve(state: State, target: object) -> tuple[int, int]:
+    """What a target names: a revision, and how many messages of its history.
+
+    A message stands for the history up to and with it: in the current history if it is there, else in the last
+    revision that showed it.
+
+    Raises:
+        RevisionNotFound: the session has no such thing.
+    """
+    if isinstance(target, Snapshot):
+        target = target.id
+    if isinstance(target, int) and not isinstance(target, bool) and 1 <= target <= state.revision:
+        return target, state.counts[target - 1]
+    if isinstance(target, str):
+        for snapshot in state.facts.snapshots:
+            if snapshot.id == target:
+                return snapshot.revision, state.counts[snapshot.revision - 1]
+        found = state.find_revision(target)
+        if found is not None:
+            return found
+    raise RevisionNotFound(
+        f"Session {state.facts.id!r} has no message, snapshot or revision {target!r}.",
+        session_id=state.facts.id,
+        target=target,
+    )
+
+
+def snapshot(engine: Engine, entry: Entry, label: str | None, metadata: Mapping[str, Any]) -> Snapshot:
+    """Name the revision that this very commit makes."""
+    payload = event("snapshot", id=clock.new_id(), label=label, metadata=dict(metadata))
+    state = engine.commit(entry, lambda _: [payload])
+    return state.facts.snapshots[-1]
+
+
+def revert(engine: Engine, entry: Entry, target: object) -> None:
+    """Let the history be again what it was; what came after stays in the log."""
+
+    def decide(state: State) -> list[dict[str, Any]]:
+        revision, count = resolve(state, target)
+        return [event("reverted", revision=revision, count=count)]
+
+    engine.commit(entry, decide)
+
+
+def undo_revert(engine: Engine, entry: Entry) -> None:
+    """Go back to the history before the last revert that was not undone yet."""
+
+    def decide(state: State) -> list[dict[str, Any]]:
+        if not state.facts.reverts:
+            raise RevisionNotFound(
+                f"Session {entry.id!r} has no revert to undo.", session_id=entry.id, target="undo_revert"
+            )
+        revision = state.facts.reverts[-1]
+        return [event("unreverted", revision=revision, count=state.counts[revision - 1])]
+
+    engine.commit(entry, decide)

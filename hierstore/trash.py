@@ -1,0 +1,394 @@
+"""Deleting, restoring and purging.
+
+A deleted session's log moves to ``trash/<batch>.<name>.jsonl``; the batch ties together what one call deleted. The
+move is what deletes: a late writer finds no log under the session's name, and cannot bring it back. What touches
+several sessions is written down first (``disk/journal.py``), and finished by the next to open the store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hierstore import clock
+from hierstore.disk import files, journal
+from hierstore.disk.cache import Entry
+from hierstore.disk.engine import Durable, Engine
+from hierstore.disk.logfile import SUFFIX, append_offline, parse_log, past_path, read_header
+from hierstore.errors import HasChildren, SessionExists, SessionNotFound
+from hierstore.forks import detach, detach_trashed
+from hierstore.log.events import event
+from hierstore.naming import file_name
+from hierstore.tree import children, descendants, note_child
+
+_CHILDREN = ("refuse", "cascade", "orphan")
+
+
+@dataclass(frozen=True, slots=True)
+class Trashed:
+    """A log in the trash."""
+
+    path: bytes
+    batch: str
+    session_id: str
+
+
+def trashed(engine: Engine) -> Iterator[Trashed]:
+    """The logs in the trash, the oldest batch first."""
+    folder = engine.layout.trash
+    for name in sorted(files.names(folder)):
+        if name.endswith(SUFFIX):
+            path = os.path.join(folder, name)
+            batch, _, stem = name.removesuffix(SUFFIX).decode().partition(".")
+            maybe_id = read_header(path).get("session")
+            yield Trashed(path, batch, maybe_id if isinstance(maybe_id, str) else stem)
+
+
+# Deleting
+
+
+def delete(engine: Engine, entry: Entry, how: str) -> None:
+    """Move a session to the trash.
+
+    Args:
+        engine: the store's.
+        entry: the session.
+        how: what becomes of its children: ``"refuse"`` to delete, ``"cascade"`` to them, ``"orphan"`` them: they
+            become roots.
+
+    Raises:
+        HasChildren: it has some, and ``how`` is ``"refuse"``.
+        ValueError: ``how`` is none of the three.
+    """
+    if how not in _CHILDREN:
+        raise ValueError(f"children is one of {', '.join(_CHILDREN)}, not {how!r}")
+    engine.check_writable()
+    finish_pending(engine)
+    engine.read(entry)
+    touched = {entry.id: entry}
+    while True:
+        with engine.holding(touched.values(), tree=True) as durable:
+            victims, orphans = _affected(engine, entry, how)
+            # Children may have come while the locks were being taken: take theirs too, and look again. Under their
+            # parents' locks no more can come.
+            missing = [other for other in (*victims, *orphans) if other.id not in touched]
+            if not missing:
+                _delete_held(engine, entry, victims, orphans, durable)
+                return
+        touched.update({other.id: other for other in missing})
+
+
+def _affected(engine: Engine, entry: Entry, how: str) -> tuple[list[Entry], list[Entry]]:
+    """Who is deleted, and who loses a parent."""
+    if how == "cascade":
+        return [entry, *descendants(engine, entry)], []
+    below = children(engine, entry)
+    if below and how == "refuse":
+        raise HasChildren(
+            f"Session {entry.id!r} has children; say children='cascade' to delete them too, or 'orphan' to keep them.",
+            session_id=entry.id,
+            children=tuple(child.id for child in below),
+        )
+    return [entry], below
+
+
+def _delete_held(engine: Engine, entry: Entry, victims: list[Entry], orphans: list[Entry], durable: Durable) -> None:
+    record = {
+        "do": "delete",
+        "batch": clock.new_id(),
+        "root": entry.id,
+        "sessions": [[victim.id, read_header(victim.path).get("nonce")] for victim in victims],
+        "orphans": [orphan.id for orphan in orphans],
+    }
+    _journaled(engine, record, durable, _apply_delete)
+
+
+def _journaled(
+    engine: Engine,
+    record: dict[str, Any],
+    durable: Durable,
+    apply: Callable[[Engine, dict[str, Any], Durable], None],
+) -> None:
+    path = journal.begin(engine.layout, record, power=engine.power)
+    apply(engine, record, durable)
+    # What the record stands for is on the medium before the record goes.
+    durable.sync()
+    journal.finish(path)
+
+
+def _apply_delete(engine: Engine, record: dict[str, Any], durable: Durable) -> None:
+    """Do what a record says, or what is left of it to do."""
+    for orphan_id in record["orphans"]:
+        try:
+            engine.commit_held(
+                engine.entry(orphan_id),
+                lambda state: [event("moved", parent=None)] if state.facts.parent_id == record["root"] else [],
+                durable,
+            )
+        except SessionNotFound:
+            continue
+    # From the leaves up: were the root first, a reader in between would take its children for roots.
+    for session_id, nonce in reversed(record["sessions"]):
+        _move_to_trash(engine, engine.entry(session_id), nonce, record["batch"], durable)
+
+
+def _move_to_trash(engine: Engine, entry: Entry, nonce: str | None, batch: str, durable: Durable) -> None:
+    name = file_name(entry.id).encode()
+    target = b"%b/%b.%b.jsonl" % (engine.layout.trash, batch.encode(), name)
+    # Another nonce: a new session took the id after a crash cut the delete off. That one stays.
+    if files.exists(entry.path) and read_header(entry.path).get("nonce") == nonce:
+        # The next log of this name must not have an mtime that this one had.
+        _raise_floor(engine, entry)
+        engine.close_log(entry)
+        files.rename(entry.path, target)
+        durable.add_directory(engine.layout.trash)
+        durable.add_directory(os.path.dirname(entry.path))
+    engine.cache.forget(entry)
+    if not files.exists(target):
+        return
+    for number in _past_numbers(entry.path):
+        if not files.exists(entry.path):
+            files.rename(past_path(entry.path, number), past_path(target, number))
+    _mark(target, entry.id, "deleted", batch)
+
+
+def _raise_floor(engine: Engine, entry: Entry) -> None:
+    """Keep in the stripe's lock file the largest mtime that a log deleted from it had."""
+    found = files.stat(entry.path)
+    floor = files.fstat(entry.stripe.fd)
+    if found.st_mtime_ns > floor.st_mtime_ns:
+        files.utime(entry.stripe.fd, ns=(floor.st_atime_ns, found.st_mtime_ns))
+
+
+def _past_numbers(path: bytes) -> list[int]:
+    """The numbers of the past files beside a log."""
+    stem = os.path.basename(past_path(path, 0)).removesuffix(b"0")
+    return [
+        int(name.removeprefix(stem))
+        for name in files.names(os.path.dirname(path))
+        if name.startswith(stem) and name.removeprefix(stem).isdigit()
+    ]
+
+
+def _mark(path: bytes, session_id: str, kind: str, batch: str) -> None:
+    """Note in a log that lies in the trash what befell it."""
+    is_deleted = kind == "deleted"
+    append_offline(
+        path, session_id, lambda state: [] if state.facts.deleted == is_deleted else [event(kind, batch=batch)]
+    )
+
+
+# Restoring
+
+
+def restore(engine: Engine, session_id: str) -> None:
+    """Bring a session back from the trash, with those below it that the same call deleted.
+
+    Of several deleted sessions of one id the latest comes back. If its parent is gone it becomes a root.
+
+    Raises:
+        SessionNotFound: it is not in the trash.
+        SessionExists: it, or one that would come with it, exists.
+    """
+    engine.check_writable()
+    finish_pending(engine)
+    with engine.holding([], tree=True):
+        returning = _returning(engine, session_id)
+    parent_id = returning[session_id][1]
+    entries = [engine.entry(found_id) for found_id in returning]
+    parent = None if parent_id is None else engine.entry(parent_id)
+    with engine.holding(entries if parent is None else [*entries, parent], tree=True) as durable:
+        if _returning(engine, session_id) != returning:
+            raise SessionNotFound(f"Session {session_id!r} is no longer in the trash.", session_id=session_id)
+        for found_id in returning:
+            if engine.exists(found_id):
+                raise SessionExists(f"There is a session {found_id!r} already.", session_id=found_id)
+        record = {
+            "do": "restore",
+            "root": session_id,
+            "parent": parent_id,
+            "sessions": [[found_id, os.fsdecode(item.path), item.batch] for found_id, (item, _) in returning.items()],
+        }
+        _journaled(engine, record, durable, _apply_restore)
+
+
+def _returning(engine: Engine, session_id: str) -> dict[str, tuple[Trashed, str | None]]:
+    """The sessions that a restore brings back, the named one first, each with its parent."""
+    items = list(trashed(engine))
+    latest = next((item for item in reversed(items) if item.session_id == session_id), None)
+    if latest is None:
+        raise SessionNotFound(f"There is no session {session_id!r} in the trash.", session_id=session_id)
+    batch = {item.session_id: (item, _parent_of(item)) for item in items if item.batch == latest.batch}
+    found = {session_id: batch[session_id]}
+    while more := {k: v for k, v in batch.items() if k not in found and v[1] in found}:
+        found.update(more)
+    return found
+
+
+def _parent_of(item: Trashed) -> str | None:
+    fd = files.open_regular(item.path, files.READ)
+    try:
+        data = files.read(fd, files.fstat(fd).st_size, 0)
+    finally:
+        files.close(fd)
+    return parse_log(data, item.session_id, item.path).state.facts.parent_id
+
+
+def _apply_restore(engine: Engine, record: dict[str, Any], durable: Durable) -> None:
+    root = engine.entry(record["root"])
+    for session_id, source, batch in record["sessions"]:
+        _move_from_trash(engine, engine.entry(session_id), os.fsencode(source), batch, durable)
+    parent_id = record["parent"]
+    if parent_id is None or not engine.exists(root.id):
+        return
+    if engine.exists(parent_id):
+        note_child(engine, engine.entry(parent_id), root.id, durable)
+    else:
+        engine.commit_held(
+            root, lambda state: [event("moved", parent=None)] if state.facts.parent_id == parent_id else [], durable
+        )
+
+
+def _move_from_trash(engine: Engine, entry: Entry, source: bytes, batch: str, durable: Durable) -> None:
+    if not files.exists(source) or engine.exists(entry.id):
+        return
+    engine.layout.make_folder(entry.path, engine.power)
+    # Said in the log before it gets its name back: a log under a session's name never says that it is deleted.
+    _mark(source, entry.id, "restored", batch)
+    for number in _past_numbers(source):
+        files.rename(past_path(source, number), past_path(entry.path, number))
+    files.place(source, entry.path)
+    durable.add_directory(os.path.dirname(entry.path))
+    durable.add_directory(engine.layout.trash)
+    engine.cache.forget(entry)
+
+
+# Finishing what a crash cut off
+
+
+_APPLY = {"delete": _apply_delete, "restore": _apply_restore}
+
+
+def finish_pending(engine: Engine, *, wait: bool = True) -> None:
+    """Finish the work of processes that died in the middle of it.
+
+    Args:
+        engine: the store's.
+        wait: whether to wait for the tree's lock; opening a store does not, as its holder is alive.
+    """
+    if not journal.pending(engine.layout):
+        return
+    tree = engine.locks.stripes[-1]
+    if not wait:
+        if not engine.locks.maybe_take(tree):
+            return
+        tree.release()
+    with engine.holding([], tree=True):
+        records = [(path, journal.load(path)) for path in journal.pending(engine.layout)]
+    for path, record in records:
+        if record is not None and record.get("do") in _APPLY:
+            _redo(engine, path, record)
+
+
+def _redo(engine: Engine, path: bytes, record: dict[str, Any]) -> None:
+    ids = [item[0] for item in record["sessions"]] + record.get("orphans", [])
+    if record.get("parent") is not None:
+        ids.append(record["parent"])
+    with engine.holding([engine.entry(session_id) for session_id in ids], tree=True) as durable:
+        if files.exists(path):
+            _APPLY[record["do"]](engine, record, durable)
+            durable.sync()
+            journal.finish(path)
+
+
+# Purging
+
+
+def purge(engine: Engine, session_id: str | None) -> tuple[str, ...]:
+    """Remove sessions in the trash for good; what living forks show of them stays with the forks.
+
+    Args:
+        engine: the store's.
+        session_id: which one (every deleted session of that id), or None for all.
+
+    Returns:
+        The ids, in the order of their deletion.
+
+    Raises:
+        SessionNotFound: the one named is not in the trash.
+    """
+    engine.check_writable()
+    finish_pending(engine)
+    # One tree lock for each log: forks of its forks may appear in between, so a fork is detached under its own lock
+    # and the links are counted again until none is left.
+    items = [item for item in trashed(engine) if session_id in (None, item.session_id)]
+    if session_id is not None and not items:
+        raise SessionNotFound(f"There is no session {session_id!r} in the trash.", session_id=session_id)
+    # Forks of forks first: what goes anyway needs no copy of what it shows.
+    for item in sorted(items, key=lambda item: -len(_past_numbers(item.path))):
+        _detach_forks(engine, item)
+        with engine.holding([], tree=True) as durable:
+            for number in _past_numbers(item.path):
+                files.remove(past_path(item.path, number))
+            files.remove(item.path)
+            _purge_quarantine(engine, item)
+            durable.add_directory(engine.layout.trash)
+    return tuple(item.session_id for item in items)
+
+
+def _purge_quarantine(engine: Engine, item: Trashed) -> None:
+    stem = file_name(item.session_id).encode() + b"."
+    if not engine.exists(item.session_id):
+        for name in files.names(engine.layout.quarantine):
+            if name.startswith(stem):
+                files.remove(os.path.join(engine.layout.quarantine, name))
+
+
+def _detach_forks(engine: Engine, item: Trashed) -> None:
+    """Give every fork that links a trashed log its own copy of what it shows."""
+    while True:
+        try:
+            found = files.stat(item.path)
+        except FileNotFoundError:
+            return
+        linking = _past_files(engine, found.st_dev, found.st_ino) if found.st_nlink > 1 else []
+        if not linking:
+            return
+        for folder, path in linking:
+            log = path.rpartition(b".past")[0] + SUFFIX
+            maybe_id = read_header(log).get("session")
+            if folder == engine.layout.trash:
+                with engine.holding([], tree=True):
+                    if isinstance(maybe_id, str) and files.exists(log):
+                        detach_trashed(engine, log, maybe_id)
+                    files.remove(path)
+            elif isinstance(maybe_id, str):
+                owner = engine.entry(maybe_id)
+                with engine.holding([owner]) as durable:
+                    try:
+                        detach(engine, owner, durable)
+                    except SessionNotFound:
+                        continue
+                    files.remove(path)
+            else:
+                files.remove(path)
+
+
+def _past_files(engine: Engine, device: int, inode: int) -> list[tuple[bytes, bytes]]:
+    """Every past file, of sessions and in the trash, that is a link to one inode."""
+    layout = engine.layout
+    folders = [layout.trash, *(os.path.join(layout.sessions, name) for name in files.names(layout.sessions))]
+    found = []
+    for folder in folders:
+        for name in files.names(folder):
+            if b".past" in name:
+                path = os.path.join(folder, name)
+                try:
+                    stat = files.lstat(path)
+                except FileNotFoundError:
+                    continue
+                if (stat.st_dev, stat.st_ino) == (device, inode):
+                    found.append((folder, path))
+    return found
