@@ -13,7 +13,6 @@ from hierstore.log import frame
 from hierstore.log.events import parse
 from hierstore.log.state import State
 from hierstore.model import CheckReport, Finding
-from hierstore.naming import file_name, stripe_of
 
 
 def check(engine: Engine) -> CheckReport:
@@ -103,9 +102,13 @@ class _Check:
     def _tail(self, session_id: str, path: bytes, tail: bytes, end: int) -> None:
         verdict = frame.judge(tail)
         if verdict is frame.Tail.TORN:
-            self.note("torn_tail", session_id, path, f"{len(tail)} bytes of an unfinished commit; the next write cuts them.")
+            self.note(
+                "torn_tail", session_id, path, f"{len(tail)} bytes of an unfinished commit; the next write cuts them."
+            )
         elif verdict is frame.Tail.HOLE:
-            self.note("hole", session_id, path, f"A hole of zeros at byte {end}; the next write moves it to quarantine.")
+            self.note(
+                "hole", session_id, path, f"A hole of zeros at byte {end}; the next write moves it to quarantine."
+            )
         elif verdict is frame.Tail.DAMAGED:
             self.problem("corrupt", session_id, path, f"Damaged at byte {end}, with valid lines behind it.")
 
@@ -189,5 +192,3 @@ class _Check:
             stem = name.partition(b".past")[0]
             if b".past" in name and stem not in logs:
                 self.note("stray", None, os.path.join(folder, name), "A past that no fork's log goes with.")
-
-

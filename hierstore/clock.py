@@ -10,14 +10,16 @@ now = time.time
 """Unix seconds. Used for people and for ageing, never for order."""
 
 _last_ms = 0
+_prefix = ""
 _origin = ""
 _serial = itertools.count()
 
 
 def _renew_origin() -> None:
     """Draw this process's part of every id; a forked child draws its own, or it would repeat its parent's ids."""
-    global _origin, _serial  # noqa: PLW0603  # process identity is global by nature
+    global _origin, _prefix, _serial  # noqa: PLW0603  # process identity is global by nature
     _origin = os.urandom(6).hex()
+    _prefix = "%012x%s" % (_last_ms, _origin)
     _serial = itertools.count()
 
 
@@ -32,10 +34,9 @@ def new_id() -> str:
     48 bits of milliseconds (good until the year 10889), 48 random bits of the process, 24 bits of a counter. Within
     a process ids keep increasing when the clock steps back. Between processes the order is that of their clocks.
     """
-    global _last_ms  # noqa: PLW0603  # a race between threads costs order within a millisecond, nothing else
+    global _last_ms, _prefix  # noqa: PLW0603  # a race between threads costs order within a millisecond, nothing else
     ms = int(now() * 1000)
-    if ms < _last_ms:
-        ms = _last_ms
-    else:
+    if ms > _last_ms:
         _last_ms = ms
-    return "%012x%s%06x" % (ms, _origin, next(_serial) & 0xFFFFFF)
+        _prefix = "%012x%s" % (ms, _origin)
+    return "%s%06x" % (_prefix, next(_serial) & 0xFFFFFF)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, overload
 
-from hierstore.values import loads
+from hierstore.values import encode, loads, plain
 
 _STRUCTURED: Final = object()
 _LINE_START: Final = b'{"message":'
@@ -61,7 +61,7 @@ class Message:
 
     def __init__(
         self,
-        id: str,  # noqa: A002  # the contract's name
+        id: str,
         seq: int,
         role: str,
         content: Any,
@@ -69,8 +69,6 @@ class Message:
         metadata: Mapping[str, Any] | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> None:
-        from hierstore.values import encode, plain
-
         record = {"seq": seq, "id": id, "role": role, "content": plain(content, "content"), "at": at}
         if metadata:
             record["metadata"] = plain(metadata, "metadata")
@@ -95,6 +93,15 @@ class Message:
         """A message still to be decoded, from its JSON or from the log line that holds it alone."""
         self = cls.__new__(cls)
         self._raw = raw
+        return self
+
+    @classmethod
+    def _of_record(cls, record: dict[str, Any]) -> Message:
+        """A message from its JSON object; encoded again only where the slots cannot hold everything."""
+        self = cls.__new__(cls)
+        content = record["content"]
+        is_plain = type(content) is str and content.isascii() and record.keys() <= _PLAIN_KEYS
+        self._fill(record, b"" if is_plain else encode(record, "message"))
         return self
 
     def _fill(self, record: Mapping[str, Any], raw: bytes) -> None:
@@ -190,9 +197,7 @@ class Message:
 
     def __repr__(self) -> str:
         extras = "".join(f", {key}={value!r}" for key, value in self._record().items() if key in ("metadata", "fields"))
-        return (
-            f"Message(id={self.id!r}, seq={self.seq}, role={self.role!r}, content={self.content!r}, at={self.at}{extras})"
-        )
+        return f"Message(id={self.id!r}, seq={self.seq}, role={self.role!r}, content={self.content!r}, at={self.at}{extras})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Message, (self.id, self.seq, self.role, self.content, self.at, self.metadata, self.fields)
@@ -284,8 +289,8 @@ class History:
                 for place, message in enumerate(new, known):
                     places.setdefault(message.id, place)
                 self._ids = (places, count)
-        place = places.get(message_id)
-        return place if place is not None and place < count else None
+        found = places.get(message_id)
+        return found if found is not None and found < count else None
 
 
 class Messages(Sequence[Message]):

@@ -6,18 +6,19 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from hierstore import clock, forks, snapshots, tree
+from hierstore import clock, snapshots, tree
 from hierstore.errors import InvalidRecord, RevisionConflict
 from hierstore.log.events import Draft, event
 from hierstore.log.state import State, merged
 from hierstore.model import Message, Messages, SessionInfo, Snapshot
 from hierstore.naming import check_id
-from hierstore.values import check_json, check_text, encode, json_object, maybe_text, plain, text_set
+from hierstore.values import MAX_BYTES, check_json, check_text, encode, json_object, maybe_text, plain, text_set
 
 if TYPE_CHECKING:
     from hierstore.disk.cache import Entry
     from hierstore.disk.engine import Engine
 
+_SURELY_SMALL = MAX_BYTES // 4
 _MESSAGE_KEYS = frozenset(["role", "content", "message_id", "metadata"])
 
 
@@ -30,7 +31,8 @@ def draft(
     if not role:
         raise InvalidRecord("The role cannot be stored: it is empty.", where="role")
     if type(content) is str:
-        check_text(content, "content")
+        if len(content) > _SURELY_SMALL:
+            check_text(content, "content")
     else:
         content = plain(content, "content")
         check_json(encode(content, "content"), "content")
@@ -43,7 +45,9 @@ def draft(
     if message_id is None:
         return Draft(clock.new_id(), role, content, clock.now(), extras, False)
     if not isinstance(message_id, str) or not 0 < len(message_id) <= 512:
-        raise InvalidRecord("The message_id cannot be stored: it is not a text of 1 to 512 characters.", where="message_id")
+        raise InvalidRecord(
+            "The message_id cannot be stored: it is not a text of 1 to 512 characters.", where="message_id"
+        )
     return Draft(message_id, role, content, clock.now(), extras, True)
 
 
@@ -292,7 +296,9 @@ class Session:
         Args:
             metadata: laid over the present one key by key; a None value removes its key.
             labels: replaces the labels.
-            pinned, archived, suspended: independent flags.
+            pinned: keep it, however old.
+            archived: out of sight in listings.
+            suspended: to be gone on with.
             derived: facts computed from the history; merged as metadata is, and cleared by reset and revert.
         """
         change: dict[str, Any] = {}
@@ -351,6 +357,8 @@ class Session:
             RevisionNotFound: there is no such message, revision or snapshot.
             SessionExists: nothing was changed.
         """
+        from hierstore import forks
+
         title, kind = maybe_text(title, "title"), maybe_text(kind, "kind")
         child_id = new_or_checked_id(session_id)
         return self._of(forks.fork(self._engine, self._entry, child_id, at, title=title, kind=kind))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from hierstore import trash, tree
-from hierstore.check import check
+from hierstore import tree
+from hierstore.disk import journal
 from hierstore.disk.engine import Engine
 from hierstore.disk.layout import prepare
 from hierstore.errors import InvalidSessionId, SessionExists, SessionNotFound
@@ -18,7 +17,11 @@ from hierstore.naming import check_id
 from hierstore.session import Session, created_facts, id_of, new_or_checked_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hierstore.disk.watcher import Listener
+
+# What few programs call is imported where it is called: a program that only talks should not pay for it at its start.
 
 
 class SessionStore:
@@ -62,16 +65,20 @@ class SessionStore:
             cache_bytes=cache_bytes,
             read_only=only_reads,
         )
-        self._root = Path(os.fsdecode(layout.root))
         self._listener: Listener | None = None
         if not only_reads:
             self._engine.locks.probe()
-            trash.finish_pending(self._engine, wait=False)
+            if journal.pending(layout):
+                from hierstore import trash
+
+                trash.finish_pending(self._engine, wait=False)
 
     @property
     def root(self) -> Path:
         """The store's folder."""
-        return self._root
+        from pathlib import Path
+
+        return Path(os.fsdecode(self._engine.layout.root))
 
     # Sessions
 
@@ -111,7 +118,7 @@ class SessionStore:
         """
         entry = self._engine.entry(check_id(session_id))
         if not self._engine.exists(entry.id):
-            raise SessionNotFound(f"There is no session {session_id!r} in {self._root}.", session_id=session_id)
+            raise SessionNotFound(f"There is no session {session_id!r} in {self.root}.", session_id=session_id)
         return Session(self._engine, entry)
 
     def get_or_create(
@@ -143,9 +150,7 @@ class SessionStore:
         except InvalidSessionId:
             return False
 
-    def delete(
-        self, session_id: Session | str, *, children: Literal["refuse", "cascade", "orphan"] = "refuse"
-    ) -> None:
+    def delete(self, session_id: Session | str, *, children: Literal["refuse", "cascade", "orphan"] = "refuse") -> None:
         """Move a session to the trash, where it stays until it is restored or purged.
 
         Args:
@@ -157,6 +162,8 @@ class SessionStore:
             SessionNotFound: there is none.
             HasChildren: it has children, and they are not to be touched.
         """
+        from hierstore import trash
+
         trash.delete(self._engine, self._engine.entry(_required_id(session_id)), children)
 
     def restore(self, session_id: str) -> Session:
@@ -168,6 +175,8 @@ class SessionStore:
             SessionNotFound: it is not in the trash.
             SessionExists: there is one of that id again.
         """
+        from hierstore import trash
+
         trash.restore(self._engine, check_id(session_id))
         return self.get(session_id)
 
@@ -183,6 +192,8 @@ class SessionStore:
         Raises:
             SessionNotFound: the one named is not in the trash.
         """
+        from hierstore import trash
+
         return trash.purge(self._engine, None if session_id is None else check_id(session_id))
 
     # Looking
@@ -203,6 +214,8 @@ class SessionStore:
 
         Other processes may go on writing meanwhile.
         """
+        from hierstore.check import check
+
         return check(self._engine)
 
     # Life
@@ -237,7 +250,7 @@ class SessionStore:
         self.close()
 
     def __repr__(self) -> str:
-        return f"SessionStore({str(self._root)!r})"
+        return f"SessionStore({os.fsdecode(self._engine.layout.root)!r})"
 
 
 def _required_id(session: Session | str) -> str:

@@ -140,7 +140,7 @@ def _move_to_trash(engine: Engine, entry: Entry, nonce: str | None, batch: str, 
     # Another nonce: a new session took the id after a crash cut the delete off. That one stays.
     if files.exists(entry.path) and read_header(entry.path).get("nonce") == nonce:
         # The next log of this name must not have an mtime that this one had.
-        _raise_floor(engine, entry)
+        _raise_floor(entry)
         engine.close_log(entry)
         files.rename(entry.path, target)
         durable.add_directory(engine.layout.trash)
@@ -154,7 +154,7 @@ def _move_to_trash(engine: Engine, entry: Entry, nonce: str | None, batch: str, 
     _mark(target, entry.id, "deleted", batch)
 
 
-def _raise_floor(engine: Engine, entry: Entry) -> None:
+def _raise_floor(entry: Entry) -> None:
     """Keep in the stripe's lock file the largest mtime that a log deleted from it had."""
     found = files.stat(entry.path)
     floor = files.fstat(entry.stripe.fd)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from hierstore.disk.locks import Stripe
 from hierstore.log.state import State
+from hierstore.model import History
 
 Head = tuple[int, int, int, int, State]
 """(st_mtime_ns, st_size, st_ino, st_dev, state): what one ``fstat`` under the lock said, and the state of those bytes.
@@ -37,16 +38,19 @@ class Entry:
         stripe: its lock.
         head: the validated state, or None.
         chain: the chain value at the end of ``head``'s bytes.
+        ctime: ``st_ctime_ns`` with ``head``: no part of its stamp, a hint for the listener.
         fd: a descriptor of the log, or -1.
         file: ``(st_dev, st_ino)`` behind ``fd``.
         poisoned: a sync failed; no more writes through this entry.
         used: read since the cache last looked for something to drop.
         cost: the bytes that the cache counts for it.
         recount_at: the log's size from which on the cache should count it again.
+        shared: the list of messages of another session that this one's state keeps alive, or None.
     """
 
     __slots__ = (
-        "__weakref__", "chain", "cost", "fd", "file", "head", "id", "path", "poisoned", "recount_at", "stripe", "used",
+        "__weakref__", "chain", "cost", "ctime", "fd", "file", "head", "id", "path", "poisoned", "recount_at", "shared", "stripe",
+        "used",
     )  # fmt: skip
 
     def __init__(self, session_id: str, path: bytes, stripe: Stripe) -> None:
@@ -55,12 +59,14 @@ class Entry:
         self.stripe = stripe
         self.head: Head | None = None
         self.chain = 0
+        self.ctime = 0
         self.fd = -1
         self.file = (0, 0)
         self.poisoned = False
         self.used = False
         self.cost = 0
         self.recount_at = 0
+        self.shared: History | None = None
 
     def publish(self, found: os.stat_result, state: State, chain: int) -> None:
         """Store a state with its stamp.
@@ -72,6 +78,7 @@ class Entry:
             chain: the chain value at their end.
         """
         self.chain = chain
+        self.ctime = found.st_ctime_ns
         self.head = (found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev, state)
 
     def drop(self) -> None:
@@ -91,6 +98,7 @@ class Cache:
         self._lock = threading.Lock()
         self._entries: weakref.WeakValueDictionary[str, Entry] = weakref.WeakValueDictionary()
         self._held: dict[Entry, None] = {}
+        self._shared: dict[History, tuple[int, int]] = {}
         self._total = 0
 
     @property
@@ -108,15 +116,19 @@ class Cache:
                     entry = self._entries[session_id] = make(session_id)
         return entry
 
-    def hold(self, entry: Entry, size_bytes: int) -> None:
+    def hold(self, entry: Entry, size_bytes: int, shared: History | None = None, shared_bytes: int = 0) -> None:
         """Count an entry that has just got a head, and drop others until the limit holds.
 
         Args:
             entry: the entry.
-            size_bytes: its log's size on disk, with what it shares of others.
+            size_bytes: the size on disk of what was read for it.
+            shared: a list of messages that its state shares with other entries'; counted once for all of them.
+            shared_bytes: that list's size on disk.
         """
         cost = int(size_bytes * _GROWTH) + _FIXED_COST
         with self._lock:
+            if shared is not None and entry.shared is None:
+                self._share(entry, shared, int(shared_bytes * _GROWTH))
             self._total += cost - entry.cost
             entry.cost = cost
             entry.recount_at = size_bytes + max(_RECOUNT, size_bytes // 4)
@@ -135,8 +147,24 @@ class Cache:
                 else:
                     self._release(oldest)
 
+    def _share(self, entry: Entry, shared: History, cost: int) -> None:
+        users, cost = self._shared.get(shared, (0, cost))
+        self._shared[shared] = (users + 1, cost)
+        self._total += 0 if users else cost
+        entry.shared = shared
+
+    def _unshare(self, entry: Entry) -> None:
+        shared, entry.shared = entry.shared, None
+        if shared is not None:
+            users, cost = self._shared.pop(shared)
+            if users > 1:
+                self._shared[shared] = (users - 1, cost)
+            else:
+                self._total -= cost
+
     def _release(self, entry: Entry) -> None:
         entry.drop()
+        self._unshare(entry)
         self._held.pop(entry, None)
         self._total -= entry.cost
         entry.cost = entry.recount_at = 0

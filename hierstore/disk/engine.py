@@ -26,6 +26,7 @@ from hierstore.errors import (
     SessionExists,
     SessionNotFound,
     StoreClosed,
+    UnreadableLog,
     WriteFailed,
 )
 from hierstore.log import frame
@@ -37,7 +38,6 @@ from hierstore.naming import stripe_of
 Decide = Callable[[State], Sequence[Mapping[str, Any]]]
 """Given the state under the lock, the events to commit; none is no commit."""
 
-_MAX_OPEN_LOGS = 64
 _MAX_ATTEMPTS = 5
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -231,7 +231,7 @@ class Engine:
             try:
                 with entry.stripe.mutex:
                     state = self._digest(entry, found, data, None)
-            except (CorruptLog, logfile.UnreadableLog):
+            except (CorruptLog, UnreadableLog):
                 # The log, or a fork's past, may have been replaced between two calls; once more tells.
                 if attempt == _MAX_ATTEMPTS - 1:
                     raise
@@ -270,7 +270,7 @@ class Engine:
         with self._opening:
             if self._closed:
                 raise StoreClosed("The store is closed.", root=os.fsdecode(self.layout.root))
-            if len(self._open_logs) >= _MAX_OPEN_LOGS:
+            if len(self._open_logs) >= files.MAX_OPEN_LOGS:
                 self._close_one_log(entry)
             try:
                 fd = files.open_regular(entry.path, files.APPEND)
@@ -446,7 +446,10 @@ class Engine:
         body = message_commit(drafts, number, state.revision + 1)
         line, chain = frame.seal(body, entry.chain)
         found = self._write(entry, line)
-        messages = tuple([draft.message(number + place) for place, draft in enumerate(drafts)])
+        if len(drafts) == 1:
+            messages: tuple[Message, ...] = (drafts[0].message(number),)
+        else:
+            messages = tuple([draft.message(number + place) for place, draft in enumerate(drafts)])
         entry.publish(found, state.with_messages(messages), chain)
         if found.st_size >= entry.recount_at:
             self.cache.hold(entry, found.st_size)
@@ -560,13 +563,13 @@ class Engine:
         self.close_log(entry)
         entry.poisoned = False
         with self._opening:
-            if len(self._open_logs) >= _MAX_OPEN_LOGS:
+            if len(self._open_logs) >= files.MAX_OPEN_LOGS:
                 self._close_one_log(entry)
             self.adopt_fd(entry, fd, found)
         messages, count = history or (History(), 0)
         state = apply(initial(entry.id, messages, count), {"events": [created], "at": at})
         entry.publish(found, state, chain)
-        self.cache.hold(entry, found.st_size + sum(item.size for item in past))
+        self.cache.hold(entry, found.st_size, messages if past else None, sum(item.size for item in past))
         return state
 
     def _build(self, scratch: bytes, data: bytes, entry: Entry) -> int:
@@ -735,6 +738,4 @@ def _after_fork_in_child() -> None:
 
 _forking: list[Engine] = []
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -35,6 +35,20 @@ HAS_COPY_FILE_RANGE = hasattr(os, "copy_file_range")
 KEEPS_OPEN_FILES_MOVABLE = os.name != "nt"
 """Whether a file can be renamed or unlinked while a descriptor of it is open. Where not, none is kept open."""
 
+
+def _open_file_limit() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 512
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**20 if soft == resource.RLIM_INFINITY else soft
+
+
+# What one store keeps open, so that a program may have several, and its own files: a third of what the system grants.
+MAX_OPEN_LOCKS = max(8, min(257, _open_file_limit() // 6))
+MAX_OPEN_LOGS = max(8, min(256, _open_file_limit() // 6))
+
 _COMMON = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 READ = os.O_RDONLY | _COMMON
 APPEND = os.O_RDWR | os.O_APPEND | _COMMON
@@ -44,7 +58,9 @@ _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _COMMON
 
 _CHUNK_BYTES = 2**30
 # Answers of file systems that cannot link, or not this file again.
-_NO_LINK = frozenset([errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES])
+_NO_LINK = frozenset(
+    [errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES]
+)
 
 
 def open_regular(path: bytes, flags: int) -> int:

@@ -10,7 +10,6 @@ be inside.
 from __future__ import annotations
 
 import os
-import random
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -26,7 +25,6 @@ TREE = STRIPES
 
 _FIRST_WAIT_S = 50e-6
 _LONGEST_WAIT_S = 1e-3
-_MAX_OPEN = 96
 
 
 class Stripe:
@@ -104,7 +102,7 @@ class LockTable:
         with self._opening:
             if self._closed:
                 raise StoreClosed("The store is closed.", root=os.fsdecode(os.path.dirname(self._folder)))
-            if len(self._open_order) >= _MAX_OPEN:
+            if len(self._open_order) >= files.MAX_OPEN_LOCKS:
                 self._close_one(stripe)
             fd = files.open_file(stripe.path, files.LOCK, self._file_mode)
             if self._file_mode & 0o077 and files.fstat(fd).st_uid == os.geteuid():
@@ -138,6 +136,8 @@ class LockTable:
         processes one got in once in three seconds. The waits are jittered, and stay short: a lock is held for
         microseconds.
         """
+        import random
+
         began = time.monotonic()
         wait_s = _FIRST_WAIT_S
         while True:

@@ -157,10 +157,10 @@ def _load_past(pasts: tuple[Past, ...], session_id: str, path: bytes) -> tuple[H
         whole = found.end == past.size and found.chain == past.chain
         state = fold(initial(session_id, history, count), data[: found.end], start) if found.seq >= 0 else None
         if not whole or state is None:
-            kept = min(past.count, state.count) if state else count
+            kept = min(past.kept, state.count) if state else count
             return state.history if state else history, kept, f"the history it was forked from is damaged in {file!r}"
         history, _ = state.history_at(past.revision)
-        count = past.count
+        count = past.kept
     return history, count, None
 
 

@@ -41,14 +41,14 @@ class Past(NamedTuple):
         size: the byte count up to which that log counts.
         chain: its chain value there.
         revision: the revision in it whose history is taken.
-        count: how many messages of that history are taken.
+        kept: how many messages of that history are taken.
     """
 
     file: int
     size: int
     chain: int
     revision: int
-    count: int
+    kept: int
 
 
 def header(session_id: str, nonce: str, at: float) -> bytes:
@@ -92,7 +92,13 @@ class Draft:
     __slots__ = ("at", "content", "id", "is_plain", "is_retry_safe", "record", "role")
 
     def __init__(
-        self, id: str, role: str, content: Any, at: float, extras: dict[str, Any] | None, is_retry_safe: bool  # noqa: A002
+        self,
+        id: str,
+        role: str,
+        content: Any,
+        at: float,
+        extras: dict[str, Any] | None,
+        is_retry_safe: bool,
     ) -> None:
         self.id = id
         self.role = role
@@ -100,11 +106,8 @@ class Draft:
         self.at = at
         self.is_plain = not extras and type(content) is str
         self.is_retry_safe = is_retry_safe
-        record = {"id": id, "role": role, "content": content, "at": at}
-        if extras:
-            record.update(extras)
         # Without its opening brace: the number goes in front.
-        self.record = encode(record, "message")[1:]
+        self.record = encode({"id": id, "role": role, "content": content, "at": at, **(extras or {})}, "message")[1:]
 
     def message(self, seq: int) -> Message:
         """The message as it will stand in the history."""

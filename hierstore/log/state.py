@@ -142,31 +142,37 @@ class State:
 
     def with_messages(self, messages: Sequence[Message]) -> State:
         """The state after one commit of messages: what ``fold`` would make of it, without the bytes."""
-        self = self if self.history.total == self.count and len(self.counts) == self.revision else self._own()
-        history = self.history
+        base = self if self._is_own else self._own()
         for message in messages:
-            history.append(message)
-        count = self.count + len(messages)
-        self.counts.append(count)
+            base.history.append(message)
+        count = base.count + len(messages)
+        base.counts.append(count)
         last = messages[-1]
-        return State(self.facts, self.revision + 1, history, count, self.counts, last.seq, last.at)
+        return State(base.facts, base.revision + 1, base.history, count, base.counts, last.seq, last.at)
 
     def with_lines(self, block: bytes, count: int) -> State:
         """The state after ``count`` commits of one message each, given as their lines; they stay undecoded."""
-        self = self._own()
-        self.history.append_lines(block, count)
-        total = self.count + count
-        self.counts.extend(range(self.count + 1, total + 1))
-        return State(self.facts, self.revision + count, self.history, total, self.counts, _last_seq(block), None)
+        base = self._own()
+        base.history.append_lines(block, count)
+        total = base.count + count
+        base.counts.extend(range(base.count + 1, total + 1))
+        return State(base.facts, base.revision + count, base.history, total, base.counts, _last_seq(block), None)
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether nobody has grown the shared lists past this state."""
+        return self.history.total == self.count and len(self.counts) == self.revision
 
     def _own(self) -> State:
         """This state over lists that nobody has grown past it, so that they can be grown."""
-        if self.history.total == self.count and len(self.counts) == self.revision:
+        if self._is_own:
             return self
         history = self.history.prefix(self.count)
         epochs = (*self.facts.epochs[:-1], (self.facts.epochs[-1][0], history))
         facts = self.facts._replace(epochs=epochs)
-        return State(facts, self.revision, history, self.count, self.counts[: self.revision], self.seq, self._updated_at)
+        return State(
+            facts, self.revision, history, self.count, self.counts[: self.revision], self.seq, self._updated_at
+        )
 
 
 def initial(session_id: str, history: History, count: int) -> State:
@@ -222,9 +228,7 @@ def apply(state: State, commit: Mapping[str, Any]) -> State:
     for event in commit["events"]:
         _HANDLERS.get(event.get("type"), _unknown)(draft, event)
     state.counts.append(draft.count)
-    return State(
-        draft.facts, state.revision + 1, draft.history, draft.count, state.counts, draft.seq, draft.updated_at
-    )
+    return State(draft.facts, state.revision + 1, draft.history, draft.count, state.counts, draft.seq, draft.updated_at)
 
 
 class _Draft:
@@ -270,8 +274,8 @@ def _past(draft: _Draft, event: Mapping[str, Any]) -> None:
 
 def _message(draft: _Draft, event: Mapping[str, Any]) -> None:
     record = {key: value for key, value in event.items() if key != "type"}
-    message = Message._of_raw(encode(record, "message"))
-    draft.history.append(message._decode())
+    message = Message._of_record(record)
+    draft.history.append(message)
     draft.count += 1
     draft.seq = message.seq
     draft.updated_at = draft.at
