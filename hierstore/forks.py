@@ -2,7 +2,8 @@
 
 The fork gets a hard link to the parent's log and notes up to where it counts. The log only grows, so that prefix
 never changes; deleting the parent moves its name away, not its bytes. A fork of a fork links the logs of all times
-before. Where links do not work, the bytes are copied.
+before. Where links do not work, the fork gets a file with the messages that it shows: a copy of the parent's bytes
+would keep what the fork does not show when the parent is purged.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def fork(
             ) from error  # fmt: skip
         durable.add(parent)
         note_child(engine, parent, session_id, durable)
-        facts = {"parent": parent.id, "kind": kind, "title": title, "title_source": "user" if title else None}
+        facts = {"parent": parent.id, "kind": kind, "title": title, "title_source": None if title is None else "user"}
         engine.create(child, facts, durable, (history, count), past)
     return child
 
@@ -65,40 +66,30 @@ def _share_past(
     engine: Engine, parent: Entry, state: State, child: Entry, revision: int, count: int
 ) -> tuple[Past, ...]:
     """Put the logs of the time before beside the child's log-to-be; both stripes are held."""
-    head = parent.head
-    if head is None:  # current() has just published it
-        raise AssertionError
     engine.layout.make_folder(child.path, engine.power)
-    if len(state.facts.past) >= _MAX_PASTS:
-        messages = state.history_at(revision)[0].items()[:count]
-        return (write_past(engine, child.id, child.path, 0, messages),)
     pasts = []
-    for number, past in enumerate(state.facts.past):
-        _link(past_path(parent.path, past.file), past_path(child.path, number), past.size, engine.layout.file_mode)
-        pasts.append(past._replace(file=number))
-    number = len(pasts)
-    _link(parent.path, past_path(child.path, number), head[1], engine.layout.file_mode)
-    pasts.append(Past(number, head[1], parent.chain, revision, count))
-    return tuple(pasts)
+    if len(state.facts.past) < _MAX_PASTS:
+        # The size not from the cache: another thread may have had it dropped.
+        size = files.fstat(engine.log_fd(parent, files.stat(parent.path))).st_size
+        number = len(state.facts.past)
+        sources = [past_path(parent.path, past.file) for past in state.facts.past]
+        pasts = [past._replace(file=place) for place, past in enumerate(state.facts.past)]
+        pasts.append(Past(number, size, parent.chain, revision, count))
+        if all(_link(source, past_path(child.path, place)) for place, source in enumerate([*sources, parent.path])):
+            if engine.power:
+                # The links before the log that needs them: that one comes last, and is the fork.
+                files.sync_directory(os.path.dirname(child.path))
+            return tuple(pasts)
+    for past in pasts:
+        files.remove(past_path(child.path, past.file))
+    messages = state.history_at(revision)[0].part(0, count)
+    return (write_past(engine, child.id, child.path, 0, messages),)
 
 
-def _link(source: bytes, target: bytes, size: int, mode: int) -> None:
+def _link(source: bytes, target: bytes) -> bool:
     # Left by a fork that a crash cut off: the child's stripe is held and the child does not exist.
     files.remove(target)
-    if files.maybe_link(source, target):
-        return
-    source_fd = files.open_regular(source, files.READ)
-    try:
-        target_fd = files.create(target, mode)
-        try:
-            files.copy_prefix(source_fd, target_fd, size)
-        except BaseException:
-            files.remove(target)
-            raise
-        finally:
-            files.close(target_fd)
-    finally:
-        files.close(source_fd)
+    return files.maybe_link(source, target)
 
 
 def write_past(engine: Engine, session_id: str, path: bytes, number: int, messages: Sequence[Message]) -> Past:
@@ -172,4 +163,4 @@ def detach_trashed(engine: Engine, path: bytes, session_id: str) -> None:
 
 def _inherited(state: State) -> list[Message]:
     """What a fork started with."""
-    return state.facts.epochs[0][1].items()[: state.counts[0]]
+    return state.facts.epochs[0][1].part(0, state.counts[0])

@@ -7,10 +7,9 @@ content is kept as JSON bytes and decoded anew each time it is asked for.
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, overload
 
 from hierstore.values import encode, loads, plain
@@ -216,63 +215,102 @@ def _decode_all(messages: Sequence[Message]) -> None:
 class History:
     """An append-only list of messages, shared by every view of it; the rest of the package's, not the user's.
 
-    Blocks of log lines are taken in whole and split only when a message is asked for. One writer at a time may
-    append (the session's lock sees to that); any thread may read.
+    One writer at a time adds to it (the session's lock sees to that), any thread reads, and no lock is taken: readers
+    stay below the count of the state that they have. What was read from a log in one go stays as its lines until a
+    message is asked for. Two threads that split them at once make equal lists, and either may stay.
     """
 
-    __slots__ = ("_decoded", "_ids", "_items", "_lock", "_pending", "total")
+    __slots__ = ("_base", "_blocks", "_decoded", "_ids", "_is_sealed", "_items", "_source", "_start", "total")
 
     def __init__(self, items: list[Message] | None = None) -> None:
+        # _start messages stand in _base, or still in the list that _source names, or undivided in _blocks; those that
+        # came later in _items.
+        self._base: list[Message] | None = None
+        self._source: tuple[History, int] | None = None
+        self._blocks: list[_Block] = []
+        self._start = 0
         self._items: list[Message] = [] if items is None else items
-        self._pending: list[bytes | Message] = []
+        self._is_sealed = items is not None
         self._decoded = 0
         self._ids: tuple[dict[str, int], int] = ({}, 0)
-        self._lock = threading.Lock()
         self.total = len(self._items)
 
     def append(self, message: Message) -> None:
         """Add one message at the end."""
-        if self._pending:
-            with self._lock:
-                if self._pending:
-                    self._pending.append(message)
-                    self.total += 1
-                    return
+        self._is_sealed = True
         self._items.append(message)
         self.total += 1
 
-    def append_lines(self, block: bytes, count: int) -> None:
-        """Add ``count`` log lines of one message each; ``block`` ends with a newline."""
-        with self._lock:
-            self._pending.append(block)
-            self.total += count
+    def append_lines(self, lines: bytes, begin: int, end: int, count: int) -> None:
+        """Add ``count`` log lines of one message each, which stand in ``lines`` from ``begin`` to before ``end``."""
+        if self._is_sealed:
+            self._items.extend(_split((lines, begin, end)))
+        else:
+            # Not the slice: copying it is a third of a cold open.
+            self._blocks.append((lines, begin, end))
+            self._start += count
+        self.total += count
 
-    def items(self) -> list[Message]:
-        """The list itself, which may grow while it is read: never past the reader's own count."""
-        if self._pending:
-            with self._lock:
-                self._split()
-        return self._items
+    def seal(self) -> None:
+        """From here on readers may split the lines, so nothing may join them."""
+        self._is_sealed = True
 
-    def _split(self) -> None:
-        for part in self._pending:
-            if isinstance(part, Message):
-                self._items.append(part)
-            else:
-                self._items.extend(map(Message._of_raw, part.splitlines()))
-        # Cleared last: a reader that sees nothing pending must find everything in the list.
-        self._pending = []
+    def _first(self) -> list[Message]:
+        # Base last: the others go when the base has come, so a thread that finds no base has them.
+        blocks, source = self._blocks, self._source
+        base = self._base
+        if base is None:
+            base = [] if source is None else source[0].part(0, source[1])
+            for block in blocks:
+                base.extend(_split(block))
+            self._base = base
+            self._blocks, self._source = [], None
+        return base
+
+    def message(self, place: int) -> Message:
+        """The message at a place from 0."""
+        start = self._start
+        if place >= start:
+            return self._items[place - start]
+        source = self._source
+        return self._first()[place] if source is None else source[0].message(place)
+
+    def part(self, begin: int, end: int) -> list[Message]:
+        """The messages from one place to before another, in a list of the caller's own."""
+        start = self._start
+        if begin >= start:
+            return self._items[begin - start : end - start]
+        if end <= start:
+            return self._first()[begin:end]
+        return self._first()[begin:] + self._items[: end - start]
+
+    def shared(self, count: int) -> History:
+        """A list of another session that begins with the first ``count`` messages of this one, at no cost.
+
+        Each of the two grows by itself: they have different writers, under different locks.
+        """
+        other = History([])
+        other._source = (self, count)
+        other._start = other.total = count
+        return other
 
     def prefix(self, count: int) -> History:
         """A new list of the first ``count`` messages; the messages themselves are shared."""
-        return History(self.items()[:count])
+        return History(self.part(0, count))
 
-    def decoded(self, count: int) -> bool:
-        """Whether the first ``count`` messages are known to be decoded."""
-        return self._decoded >= count
+    def messages(self, count: int) -> Iterator[Message]:
+        """Iterate over the first ``count``, decoding in bulk what was not asked for before."""
+        if self._decoded < count:
+            return self._decoding(count)
+        if count <= self._start:
+            return islice(self._first(), count)
+        return chain(self._first() if self._start else (), islice(self._items, count - self._start))
 
-    def note_decoded(self, count: int) -> None:
-        """Remember that the first ``count`` messages are decoded."""
+    def _decoding(self, count: int) -> Iterator[Message]:
+        for begin in range(0, count, _CHUNK):
+            chunk = self.part(begin, min(begin + _CHUNK, count))
+            _decode_all(chunk)
+            yield from chunk
         self._decoded = max(self._decoded, count)
 
     def find(self, message_id: str, count: int) -> int | None:
@@ -280,17 +318,23 @@ class History:
 
         The first look-up decodes every id, later ones only those that came since.
         """
-        items = self.items()
-        with self._lock:
-            places, known = self._ids
-            if known < count:
-                new = items[known:count]
-                _decode_all(new)
-                for place, message in enumerate(new, known):
-                    places.setdefault(message.id, place)
-                self._ids = (places, count)
+        places, known = self._ids
+        if known < count:
+            new = self.part(known, count)
+            _decode_all(new)
+            for place, message in enumerate(new, known):
+                places.setdefault(message.id, place)
+            self._ids = (places, count)
         found = places.get(message_id)
         return found if found is not None and found < count else None
+
+
+_Block = tuple[bytes, int, int]
+
+
+def _split(block: _Block) -> Iterator[Message]:
+    lines, begin, end = block
+    return map(Message._of_raw, lines[begin:end].splitlines())
 
 
 class Messages(Sequence[Message]):
@@ -313,26 +357,18 @@ class Messages(Sequence[Message]):
     @overload
     def __getitem__(self, index: slice) -> tuple[Message, ...]: ...
     def __getitem__(self, index: int | slice) -> Message | tuple[Message, ...]:
-        items = self._history.items()
         if isinstance(index, slice):
-            return tuple([items[i] for i in range(*index.indices(self._count))])
+            begin, end, step = index.indices(self._count)
+            if step == 1:
+                return tuple(self._history.part(begin, max(begin, end)))
+            return tuple([self._history.message(place) for place in range(begin, end, step)])
         place = index if index >= 0 else self._count + index
         if not 0 <= place < self._count:
             raise IndexError(f"message {index} of {self._count}")
-        return items[place]
+        return self._history.message(place)
 
     def __iter__(self) -> Iterator[Message]:
-        items = self._history.items()
-        if self._history.decoded(self._count):
-            return islice(items, self._count)
-        return self._decoding(items)
-
-    def _decoding(self, items: list[Message]) -> Iterator[Message]:
-        for start in range(0, self._count, _CHUNK):
-            chunk = items[start : min(start + _CHUNK, self._count)]
-            _decode_all(chunk)
-            yield from chunk
-        self._history.note_decoded(self._count)
+        return self._history.messages(self._count)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Messages | list | tuple):

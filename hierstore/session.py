@@ -26,7 +26,7 @@ def draft(
     role: object, content: Any, message_id: str | None, metadata: Mapping[str, Any] | None, fields: Mapping[str, Any]
 ) -> Draft:
     """Check and encode a message before any lock is taken."""
-    if type(role) is not str:
+    if type(role) is not str or len(role) > _SURELY_SMALL:
         role = maybe_text(role, "role")
     if not role:
         raise InvalidRecord("The role cannot be stored: it is empty.", where="role")

@@ -11,7 +11,7 @@ from hierstore import tree
 from hierstore.disk import journal
 from hierstore.disk.engine import Engine
 from hierstore.disk.layout import prepare
-from hierstore.errors import InvalidSessionId, SessionExists, SessionNotFound
+from hierstore.errors import InvalidSessionId, SessionExists
 from hierstore.model import CheckReport, TreeNode
 from hierstore.naming import check_id
 from hierstore.session import Session, created_facts, id_of, new_or_checked_id
@@ -115,10 +115,10 @@ class SessionStore:
 
         Raises:
             SessionNotFound: there is none.
+            UnreadableLog, CorruptLog: there is one, and it cannot be read.
         """
         entry = self._engine.entry(check_id(session_id))
-        if not self._engine.exists(entry.id):
-            raise SessionNotFound(f"There is no session {session_id!r} in {self.root}.", session_id=session_id)
+        self._engine.read(entry)
         return Session(self._engine, entry)
 
     def get_or_create(

@@ -17,7 +17,7 @@ from hierstore.disk import files, journal
 from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Durable, Engine
 from hierstore.disk.logfile import SUFFIX, append_offline, parse_log, past_path, read_header
-from hierstore.errors import HasChildren, SessionExists, SessionNotFound
+from hierstore.errors import HasChildren, HierstoreError, SessionExists, SessionNotFound
 from hierstore.forks import detach, detach_trashed
 from hierstore.log.events import event
 from hierstore.naming import file_name
@@ -233,7 +233,11 @@ def _parent_of(item: Trashed) -> str | None:
         data = files.read(fd, files.fstat(fd).st_size, 0)
     finally:
         files.close(fd)
-    return parse_log(data, item.session_id, item.path).state.facts.parent_id
+    try:
+        return parse_log(data, item.session_id, item.path).state.facts.parent_id
+    except HierstoreError:
+        # Damaged: it comes back as it is, and those below it that name it.
+        return None
 
 
 def _apply_restore(engine: Engine, record: dict[str, Any], durable: Durable) -> None:
@@ -330,20 +334,20 @@ def purge(engine: Engine, session_id: str | None) -> tuple[str, ...]:
     for item in sorted(items, key=lambda item: -len(_past_numbers(item.path))):
         _detach_forks(engine, item)
         with engine.holding([], tree=True) as durable:
+            nonce = read_header(item.path).get("nonce")
             for number in _past_numbers(item.path):
                 files.remove(past_path(item.path, number))
             files.remove(item.path)
-            _purge_quarantine(engine, item)
+            _purge_quarantine(engine, item, nonce)
             durable.add_directory(engine.layout.trash)
     return tuple(item.session_id for item in items)
 
 
-def _purge_quarantine(engine: Engine, item: Trashed) -> None:
-    stem = file_name(item.session_id).encode() + b"."
-    if not engine.exists(item.session_id):
-        for name in files.names(engine.layout.quarantine):
-            if name.startswith(stem):
-                files.remove(os.path.join(engine.layout.quarantine, name))
+def _purge_quarantine(engine: Engine, item: Trashed, nonce: object) -> None:
+    stem = engine.layout.quarantine_stem(engine.layout.log(item.session_id), str(nonce))
+    for name in files.names(engine.layout.quarantine):
+        if name.startswith(stem):
+            files.remove(os.path.join(engine.layout.quarantine, name))
 
 
 def _detach_forks(engine: Engine, item: Trashed) -> None:

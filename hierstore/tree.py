@@ -14,11 +14,23 @@ from hierstore.disk import files
 from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Durable, Engine
 from hierstore.disk.logfile import SUFFIX, read_header
-from hierstore.errors import HierarchyCycle, HierstoreError, SessionExists, SessionNotFound
+from hierstore.errors import (
+    CorruptLog,
+    FormatTooNew,
+    HierarchyCycle,
+    SessionExists,
+    SessionNotFound,
+    UnreadableLog,
+)
 from hierstore.log.events import event
 from hierstore.log.state import State
 from hierstore.model import TreeNode
 from hierstore.naming import file_name, stripe_of
+
+BAD_LOG = (CorruptLog, UnreadableLog, FormatTooNew)
+"""What is wrong with one session and must not hide others; ``check()`` tells of it."""
+
+UNSHOWN = (*BAD_LOG, SessionNotFound)
 
 
 def create(engine: Engine, session_id: str, facts: Mapping[str, Any]) -> Entry:
@@ -64,7 +76,7 @@ def children(engine: Engine, entry: Entry) -> list[Entry]:
             state = engine.read(child)
         except SessionNotFound:
             continue
-        except HierstoreError:
+        except BAD_LOG:
             # It exists, and cannot be read: one bad session hides no other, and is not hidden itself.
             found.append(child)
             continue
@@ -108,7 +120,7 @@ def descendants(engine: Engine, entry: Entry) -> list[Entry]:
 def _children_if_readable(engine: Engine, entry: Entry) -> list[Entry]:
     try:
         return children(engine, entry)
-    except HierstoreError:
+    except UNSHOWN:
         return []
 
 
@@ -141,6 +153,7 @@ def move(engine: Engine, entry: Entry, parent_id: str | None) -> None:
 
 def session_ids(engine: Engine) -> Iterator[str]:
     """The ids of all sessions, in no order; logs without a readable header are passed over."""
+    engine.check_open()
     layout = engine.layout
     for folder in sorted(files.names(layout.sessions)):
         for name in files.names(os.path.join(layout.sessions, folder)):
@@ -170,7 +183,7 @@ def tree(engine: Engine, session_id: str | None) -> TreeNode | tuple[TreeNode, .
     for found_id in session_ids(engine):
         try:
             states[found_id] = engine.read(engine.entry(found_id))
-        except HierstoreError:
+        except UNSHOWN:
             continue
     seen: set[str] = set()
     in_order = sorted(states, key=lambda found_id: (states[found_id].facts.created_at, found_id))
@@ -204,6 +217,6 @@ def _node(engine: Engine, entry: Entry, seen: set[str]) -> TreeNode:
 def _leaf(engine: Engine, entry: Entry, below: tuple[TreeNode, ...]) -> TreeNode:
     try:
         state = engine.read(entry)
-    except HierstoreError:
+    except UNSHOWN:
         return TreeNode(entry.id, None, None, 0, below)
     return TreeNode(entry.id, state.facts.title, state.facts.kind, state.count, below)

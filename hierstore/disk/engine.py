@@ -17,7 +17,7 @@ from hierstore import clock
 from hierstore.disk import files, logfile
 from hierstore.disk.cache import Cache, Entry
 from hierstore.disk.layout import Layout
-from hierstore.disk.locks import LockTable
+from hierstore.disk.locks import TREE, LockTable
 from hierstore.errors import (
     CorruptLog,
     DurabilityError,
@@ -65,6 +65,7 @@ class Engine:
         self._open_logs: dict[Entry, None] = {}
         self._opening = threading.Lock()
         self._closed = False
+        self._keeps_open = files.KEEPS_OPEN_FILES_MOVABLE
         _engines.add(self)
 
     # Entries
@@ -77,11 +78,35 @@ class Engine:
         return Entry(session_id, self.layout.log(session_id), self.locks.stripes[stripe_of(session_id)])
 
     def exists(self, session_id: str) -> bool:
-        """Whether the session has a log."""
+        """Whether the session has a log.
+
+        Raises:
+            UnreadableLog: the system does not say.
+        """
+        self.check_open()
+        path = self.layout.log(session_id)
         try:
-            return files.stat(self.layout.log(session_id)).st_size > 0
-        except OSError:
+            if files.stat(path).st_size == 0:
+                return False
+            fd = files.open_regular(path, files.READ)
+            try:
+                # A power cut may leave zeros for a log that was never synced.
+                return files.read(fd, 1, 0) != b"\0"
+            finally:
+                files.close(fd)
+        except FileNotFoundError:
             return False
+        except OSError as error:
+            raise logfile.unreadable(error, session_id, path) from error
+
+    def check_open(self) -> None:
+        """Refuse to work for a store that was closed.
+
+        Raises:
+            StoreClosed: it was.
+        """
+        if self._closed:
+            raise StoreClosed("The store is closed.", root=os.fsdecode(self.layout.root))
 
     def check_writable(self) -> None:
         """Refuse a write to a store that only reads.
@@ -89,6 +114,7 @@ class Engine:
         Raises:
             ReadOnlyStore: it only reads.
         """
+        self.check_open()
         if self.read_only:
             root = os.fsdecode(self.layout.root)
             raise ReadOnlyStore(f"The store {root} is open for reading only.", root=root)
@@ -124,10 +150,16 @@ class Engine:
         if self.read_only:
             return self._read_without_lock(entry)
         for _ in range(_MAX_ATTEMPTS):
+            if entry.stripe.owner == threading.get_ident():
+                state = self._digest(entry, *self._read_bytes(entry))
+                if state is not None:
+                    return state
+                continue
             entry.stripe.acquire()
             is_locked = True
             try:
                 found, data, base = self._read_bytes(entry)
+                self._let_go(entry)
                 entry.stripe.release_file()
                 is_locked = False
                 # Parsed after other processes were let in; this process's threads still wait for the mutex.
@@ -210,8 +242,7 @@ class Engine:
 
     def _read_without_lock(self, entry: Entry) -> State:
         """The committed prefix, for a store that only reads: an unfinished tail may be a write in progress."""
-        if self._closed:
-            raise StoreClosed("The store is closed.", root=os.fsdecode(self.layout.root))
+        self.check_open()
         for attempt in range(_MAX_ATTEMPTS):
             try:
                 fd = files.open_regular(entry.path, files.READ)
@@ -268,8 +299,7 @@ class Engine:
             return entry.fd
         self.close_log(entry)
         with self._opening:
-            if self._closed:
-                raise StoreClosed("The store is closed.", root=os.fsdecode(self.layout.root))
+            self.check_open()
             if len(self._open_logs) >= files.MAX_OPEN_LOGS:
                 self._close_one_log(entry)
             try:
@@ -286,6 +316,11 @@ class Engine:
         entry.fd = fd
         entry.file = (found.st_dev, found.st_ino)
         self._open_logs[entry] = None
+
+    def _let_go(self, entry: Entry) -> None:
+        """Close the log where an open file could not be renamed by others."""
+        if not self._keeps_open:
+            self.close_log(entry)
 
     def _close_one_log(self, keep: Entry) -> None:
         for entry in list(self._open_logs):
@@ -361,7 +396,7 @@ class Engine:
         tail = data[parsed.end :]
         verdict = frame.judge(tail)
         if b"\n" in tail or verdict is not frame.Tail.TORN:
-            self.layout.quarantine_bytes(entry.path, parsed.end, tail)
+            self.layout.quarantine_bytes(entry.path, parsed.nonce, parsed.end, tail)
         if verdict is frame.Tail.DAMAGED:
             raise CorruptLog(
                 f"The log {path} of session {entry.id!r} is damaged at byte {parsed.end}; it is served up to there, and"
@@ -412,6 +447,7 @@ class Engine:
             if self.power:
                 synced = files.dup(entry.fd)
         finally:
+            self._let_go(entry)
             stripe.release()
         if synced >= 0:
             self._sync(entry, synced)
@@ -437,8 +473,7 @@ class Engine:
         if self.power:
             # Also when nothing was missing: the first attempt may have died between its write and its sync.
             self._sync(entry, files.dup(self.log_fd(entry, files.stat(entry.path))))
-        items = state.history.items()
-        return tuple([items[places[draft.id]] for draft in drafts])
+        return tuple([state.history.message(places[draft.id]) for draft in drafts])
 
     def _append_new(self, entry: Entry, state: State, drafts: Sequence[Draft]) -> tuple[Message, ...]:
         """Write one commit of messages; the stripe is held and ``state`` is current."""
@@ -509,11 +544,14 @@ class Engine:
         The syncs come after the locks are gone, and before the caller is answered.
         """
         self.check_writable()
-        numbers = {stripe_of(entry.id) for entry in entries}
+        held = list(entries)
+        numbers = {stripe_of(entry.id) for entry in held}
         durable = Durable(self)
         try:
-            with self.locks.holding(numbers | ({len(self.locks.stripes) - 1} if tree else set())):
+            with self.locks.holding(numbers | ({TREE} if tree else set())):
                 yield durable
+                for entry in held:
+                    self._let_go(entry)
         except BaseException:
             durable.abandon()
             raise
@@ -549,11 +587,15 @@ class Engine:
         scratch = self.layout.scratch(b".log")
         try:
             fd = self._build(scratch, data, entry)
+            if not self._keeps_open:
+                files.close(fd)
+                fd = -1
             try:
                 self._place(scratch, entry)
-                found = files.fstat(fd)
+                found = files.stat(entry.path) if fd < 0 else files.fstat(fd)
             except BaseException:
-                files.close(fd)
+                if fd >= 0:
+                    files.close(fd)
                 raise
         except OSError as error:
             files.remove(scratch)
@@ -562,14 +604,15 @@ class Engine:
             durable.add_directory(os.path.dirname(entry.path))
         self.close_log(entry)
         entry.poisoned = False
-        with self._opening:
-            if len(self._open_logs) >= files.MAX_OPEN_LOGS:
-                self._close_one_log(entry)
-            self.adopt_fd(entry, fd, found)
-        messages, count = history or (History(), 0)
+        if fd >= 0:
+            with self._opening:
+                if len(self._open_logs) >= files.MAX_OPEN_LOGS:
+                    self._close_one_log(entry)
+                self.adopt_fd(entry, fd, found)
+        messages, count = (history[0].shared(history[1]), history[1]) if history else (History(), 0)
         state = apply(initial(entry.id, messages, count), {"events": [created], "at": at})
         entry.publish(found, state, chain)
-        self.cache.hold(entry, found.st_size, messages if past else None, sum(item.size for item in past))
+        self.cache.hold(entry, found.st_size, history[0] if history else None, sum(item.size for item in past))
         return state
 
     def _build(self, scratch: bytes, data: bytes, entry: Entry) -> int:
@@ -680,7 +723,7 @@ class Durable:
     def add(self, entry: Entry) -> None:
         """Sync this session's log; call while its stripe is held."""
         if self._engine.power and entry not in self._files:
-            self._files[entry] = files.dup(entry.fd)
+            self._files[entry] = files.dup(self._engine.log_fd(entry, files.stat(entry.path)))
 
     def add_directory(self, path: bytes) -> None:
         """Sync this directory."""

@@ -31,7 +31,6 @@ link = getattr(os, "link", None)
 # What this system can do; asked here once, never by platform elsewhere.
 HAS_LINK = link is not None
 HAS_DIRECTORY_SYNC = hasattr(os, "O_DIRECTORY")
-HAS_COPY_FILE_RANGE = hasattr(os, "copy_file_range")
 KEEPS_OPEN_FILES_MOVABLE = os.name != "nt"
 """Whether a file can be renamed or unlinked while a descriptor of it is open. Where not, none is kept open."""
 
@@ -200,28 +199,6 @@ def maybe_link(source: bytes, target: bytes) -> bool:
             return False
         raise
     return True
-
-
-def copy_prefix(source_fd: int, target_fd: int, size: int) -> None:
-    """Copy the first ``size`` bytes of a file to an empty one, in the kernel where that works.
-
-    Raises:
-        OSError: also when the source is shorter.
-    """
-    done = 0
-    if HAS_COPY_FILE_RANGE:
-        try:
-            while done < size and (count := os.copy_file_range(source_fd, target_fd, size - done, done, done)):
-                done += count
-        except OSError as error:
-            if error.errno not in (*_NO_LINK, errno.EINVAL, errno.EBADF):
-                raise
-    while done < size:
-        data = read(source_fd, min(size - done, 2**20), done)
-        if not data:
-            raise OSError(errno.EIO, "the file to copy ends early")
-        write_all(target_fd, data)
-        done += len(data)
 
 
 def exists(path: bytes) -> bool:

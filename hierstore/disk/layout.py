@@ -54,10 +54,17 @@ class Layout:
         if files.make_directory(folder, self.folder_mode) and power:
             files.sync_directory(self.sessions)
 
-    def quarantine_bytes(self, path: bytes, offset: int, data: bytes) -> bytes:
-        """Keep a copy of damaged bytes; the same bytes of the same place are kept once."""
-        name = os.path.basename(path).removesuffix(b".jsonl")
-        target = b"%b/%b.%d.%08x.bytes" % (self.quarantine, name, offset, zlib.crc32(data))
+    def quarantine_bytes(self, path: bytes, nonce: str, offset: int, data: bytes) -> bytes:
+        """Keep a copy of damaged bytes; the same bytes of the same place of the same log are kept once.
+
+        Args:
+            path: the log.
+            nonce: from its header: another log may have the name later.
+            offset: where the bytes stood.
+            data: the bytes.
+        """
+        stem = self.quarantine_stem(path, nonce)
+        target = b"%b/%b%d.%08x.bytes" % (self.quarantine, stem, offset, zlib.crc32(data))
         if not files.exists(target):
             scratch = self.scratch(b".bytes")
             fd = files.create(scratch, self.file_mode)
@@ -69,6 +76,11 @@ class Layout:
             files.rename(scratch, target)
             files.sync_directory(self.quarantine)
         return target
+
+    @staticmethod
+    def quarantine_stem(path: bytes, nonce: str) -> bytes:
+        """How the names of a log's damaged bytes begin."""
+        return b"%b.%b." % (os.path.basename(path).removesuffix(b".jsonl"), nonce.encode())
 
     def quarantine_file(self, path: bytes) -> None:
         """Move a file that is no log out of the way."""

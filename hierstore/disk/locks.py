@@ -33,13 +33,15 @@ class Stripe:
     Of several waiters any may be next. A process that dies lets go at once.
     """
 
-    __slots__ = ("_table", "fd", "mutex", "path")
+    __slots__ = ("_table", "fd", "mutex", "owner", "path")
 
     def __init__(self, table: LockTable, path: bytes) -> None:
         self._table = table
         self.path = path
         self.mutex = threading.Lock()
         self.fd = -1
+        # The thread that holds it through ``holding``: its reads of sessions of this stripe must not wait for it.
+        self.owner = 0
 
     def acquire(self) -> None:
         """Wait for the lock.
@@ -179,9 +181,11 @@ class LockTable:
             for number in sorted(set(numbers), key=lambda number: (number != TREE, number)):
                 self.stripes[number].acquire()
                 taken.append(self.stripes[number])
+                self.stripes[number].owner = threading.get_ident()
             yield
         finally:
             for stripe in reversed(taken):
+                stripe.owner = 0
                 stripe.release()
 
     def probe(self) -> None:
@@ -230,6 +234,7 @@ class LockTable:
         self._opening = threading.Lock()
         for stripe in self.stripes:
             stripe.mutex = threading.Lock()
+            stripe.owner = 0
             self._close(stripe)
 
     def close(self) -> None:

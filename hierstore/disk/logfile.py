@@ -107,6 +107,8 @@ def parse_log(data: bytes, session_id: str, path: bytes, until: int | None = Non
     elif until is not None:
         lines = b"".join([line + b"\n" for line in lines.split(b"\n", until + 1)[: until + 1]])
     state = fold(initial(session_id, history, count), lines, start)
+    for _, messages in state.facts.epochs:
+        messages.seal()
     return Parsed(state, found.end, found.chain, top.get("nonce", ""), sum(past.size for past in pasts), fault)
 
 
@@ -128,8 +130,13 @@ def _header(line: bytes, session_id: str, path: bytes) -> dict[str, Any]:
 
 def _pasts(lines: bytes, start: int) -> tuple[Past, ...]:
     """Where the past is kept now: as the creation says, or the last event that changed it."""
-    latest = lines.rfind(_PAST_EVENT, start - 1) + 1 or start
-    record = parse(lines[latest : lines.index(b"\n", latest) + 1])
+    pasts = _pasts_in(lines, start)
+    latest = lines.rfind(_PAST_EVENT, start - 1) + 1 if pasts else 0
+    return _pasts_in(lines, latest) if latest else pasts
+
+
+def _pasts_in(lines: bytes, start: int) -> tuple[Past, ...]:
+    record = parse(lines[start : lines.index(b"\n", start) + 1])
     return tuple(Past(*past) for past in record["events"][0].get("past", ()))
 
 

@@ -87,7 +87,7 @@ class State:
     def updated_at(self) -> float:
         """When the history last changed, Unix seconds."""
         if self._updated_at is None:
-            self._updated_at = self.history.items()[self.count - 1].at
+            self._updated_at = self.history.message(self.count - 1).at
         return self._updated_at
 
     @property
@@ -150,13 +150,15 @@ class State:
         last = messages[-1]
         return State(base.facts, base.revision + 1, base.history, count, base.counts, last.seq, last.at)
 
-    def with_lines(self, block: bytes, count: int) -> State:
-        """The state after ``count`` commits of one message each, given as their lines; they stay undecoded."""
+    def with_lines(self, lines: bytes, begin: int, end: int) -> State:
+        """The state after commits of one message each: the lines from ``begin`` to before ``end``, left undecoded."""
         base = self._own()
-        base.history.append_lines(block, count)
+        revision, seq = _last_numbers(lines, begin, end)
+        count = revision - base.revision
+        base.history.append_lines(lines, begin, end, count)
         total = base.count + count
         base.counts.extend(range(base.count + 1, total + 1))
-        return State(base.facts, base.revision + count, base.history, total, base.counts, _last_seq(block), None)
+        return State(base.facts, revision, base.history, total, base.counts, seq, None)
 
     @property
     def _is_own(self) -> bool:
@@ -183,7 +185,7 @@ def initial(session_id: str, history: History, count: int) -> State:
         history: what a fork starts with; empty for any other session.
         count: how many of its messages are this session's.
     """
-    seq = history.items()[count - 1].seq if count else 0
+    seq = history.message(count - 1).seq if count else 0
     facts = Facts(session_id, epochs=((1, history),))
     return State(facts, 0, history, count, array("Q"), seq, None)
 
@@ -200,8 +202,7 @@ def fold(state: State, lines: bytes, start: int = 0) -> State:
     while start < size:
         if lines.startswith(MESSAGE_START, start):
             end = lines.find(b"\n" + EVENTS_START, start) + 1 or size
-            block = lines[start:end]
-            state = state.with_lines(block, _commit_seq(block) - state.revision)
+            state = state.with_lines(lines, start, end)
         else:
             end = lines.index(b"\n", start) + 1
             state = apply(state, parse(lines[start:end]))
@@ -209,16 +210,12 @@ def fold(state: State, lines: bytes, start: int = 0) -> State:
     return state
 
 
-def _last_seq(block: bytes) -> int:
-    """The message number in the last line of a block of message lines."""
-    start = block.rfind(b"\n", 0, len(block) - 1) + 1 + len(MESSAGE_START) + len(b'{"seq":')
-    return int(block[start : block.index(b",", start)])
-
-
-def _commit_seq(block: bytes) -> int:
-    """The commit number in the last line of a block of lines."""
-    start = block.rindex(b',"seq":') + len(b',"seq":')
-    return int(block[start : block.index(b",", start)])
+def _last_numbers(lines: bytes, begin: int, end: int) -> tuple[int, int]:
+    """The commit's and the message's number in the last of some message lines."""
+    last = lines[max(begin, lines.rfind(b"\n", begin, end - 1) + 1) : end]
+    message = len(MESSAGE_START) + len(b'{"seq":')
+    commit = last.rindex(b',"seq":') + len(b',"seq":')
+    return int(last[commit : last.index(b",", commit)]), int(last[message : last.index(b",", message)])
 
 
 def apply(state: State, commit: Mapping[str, Any]) -> State:
