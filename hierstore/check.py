@@ -17,6 +17,7 @@ from hierstore.model import CheckReport, Finding
 
 def check(engine: Engine) -> CheckReport:
     """Verify the whole store, session by session, each under its lock and from its bytes alone."""
+    engine.check_open()
     run = _Check(engine)
     for path in _log_paths(engine):
         run.log(path)

@@ -17,7 +17,7 @@ from hierstore.disk import files
 from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Durable, Engine
 from hierstore.disk.logfile import append_offline, first_lines, past_path
-from hierstore.errors import SessionExists, WriteFailed
+from hierstore.errors import SessionExists
 from hierstore.log import frame
 from hierstore.log.events import Past, commit, event
 from hierstore.log.state import State
@@ -41,20 +41,13 @@ def fork(
     engine.check_writable()
     child = engine.entry(session_id)
     engine.read(parent)
-    with engine.holding([parent, child]) as durable:
+    with engine.holding([child, parent]) as durable:
         state = engine.current(parent)
         revision, count = (state.revision, state.count) if at is None else resolve(state, at)
         if engine.exists(session_id):
             raise SessionExists(f"There is a session {session_id!r} already.", session_id=session_id)
         history, _ = state.history_at(revision)
-        try:
-            past = _share_past(engine, parent, state, child, revision, count) if count else ()
-        except OSError as error:
-            path = os.fsdecode(child.path)
-            raise WriteFailed(
-                f"Session {session_id!r} could not be forked to {path}: {error.strerror}.",
-                session_id=session_id, path=path, errno=error.errno or 0,
-            ) from error  # fmt: skip
+        past = _share_past(engine, parent, state, child, revision, count) if count else ()
         durable.add(parent)
         note_child(engine, parent, session_id, durable)
         facts = {"parent": parent.id, "kind": kind, "title": title, "title_source": None if title is None else "user"}

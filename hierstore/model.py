@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
 from typing import Any, Final, overload
 
 from hierstore.values import encode, loads, plain
@@ -212,87 +211,105 @@ def _decode_all(messages: Sequence[Message]) -> None:
         message._fill(record["message"] if raw.startswith(_LINE_START) else record, raw)
 
 
+class _Lines:
+    """Log lines of one message each, which stand in a History's place for their messages until one is asked for."""
+
+    __slots__ = ("begin", "count", "end", "place", "text")
+
+    def __init__(self, text: bytes, begin: int, end: int, place: int, count: int) -> None:
+        # The whole text and where the lines are in it: cutting them out is a third of a cold open.
+        self.text = text
+        self.begin = begin
+        self.end = end
+        self.place = place
+        self.count = count
+
+    def divide(self, items: list[Message | _Lines]) -> None:
+        """Put the messages where the lines stand, in one step that no reader and no writer at the end can see half of.
+
+        Two threads that do it at once put equal messages there.
+        """
+        messages: list[Message | _Lines] = [*map(Message._of_raw, self.text[self.begin : self.end].splitlines())]
+        items[self.place : self.place + self.count] = messages
+
+
 class History:
     """An append-only list of messages, shared by every view of it; the rest of the package's, not the user's.
 
     One writer at a time adds to it (the session's lock sees to that), any thread reads, and no lock is taken: readers
-    stay below the count of the state that they have. What was read from a log in one go stays as its lines until a
-    message is asked for. Two threads that split them at once make equal lists, and either may stay.
+    stay below the count of the state that they have.
     """
 
-    __slots__ = ("_base", "_blocks", "_decoded", "_ids", "_is_sealed", "_items", "_source", "_start", "total")
+    __slots__ = ("_base", "_decoded", "_ids", "_items", "_source", "_start", "total")
 
     def __init__(self, items: list[Message] | None = None) -> None:
-        # _start messages stand in _base, or still in the list that _source names, or undivided in _blocks; those that
-        # came later in _items.
+        # The first _start messages are another session's: in _base, or still in the list that _source names.
         self._base: list[Message] | None = None
         self._source: tuple[History, int] | None = None
-        self._blocks: list[_Block] = []
         self._start = 0
-        self._items: list[Message] = [] if items is None else items
-        self._is_sealed = items is not None
+        self._items: list[Message | _Lines] = [*items] if items else []
         self._decoded = 0
         self._ids: tuple[dict[str, int], int] = ({}, 0)
         self.total = len(self._items)
 
     def append(self, message: Message) -> None:
         """Add one message at the end."""
-        self._is_sealed = True
         self._items.append(message)
         self.total += 1
 
-    def append_lines(self, lines: bytes, begin: int, end: int, count: int) -> None:
-        """Add ``count`` log lines of one message each, which stand in ``lines`` from ``begin`` to before ``end``."""
-        if self._is_sealed:
-            self._items.extend(_split((lines, begin, end)))
-        else:
-            # Not the slice: copying it is a third of a cold open.
-            self._blocks.append((lines, begin, end))
-            self._start += count
+    def append_lines(self, text: bytes, begin: int, end: int, count: int) -> None:
+        """Add ``count`` log lines of one message each, which stand in ``text`` from ``begin`` to before ``end``."""
+        self._items.extend([_Lines(text, begin, end, len(self._items), count)] * count)
         self.total += count
-
-    def seal(self) -> None:
-        """From here on readers may split the lines, so nothing may join them."""
-        self._is_sealed = True
-
-    def _first(self) -> list[Message]:
-        # Base last: the others go when the base has come, so a thread that finds no base has them.
-        blocks, source = self._blocks, self._source
-        base = self._base
-        if base is None:
-            base = [] if source is None else source[0].part(0, source[1])
-            for block in blocks:
-                base.extend(_split(block))
-            self._base = base
-            self._blocks, self._source = [], None
-        return base
-
-    def message(self, place: int) -> Message:
-        """The message at a place from 0."""
-        start = self._start
-        if place >= start:
-            return self._items[place - start]
-        source = self._source
-        return self._first()[place] if source is None else source[0].message(place)
-
-    def part(self, begin: int, end: int) -> list[Message]:
-        """The messages from one place to before another, in a list of the caller's own."""
-        start = self._start
-        if begin >= start:
-            return self._items[begin - start : end - start]
-        if end <= start:
-            return self._first()[begin:end]
-        return self._first()[begin:] + self._items[: end - start]
 
     def shared(self, count: int) -> History:
         """A list of another session that begins with the first ``count`` messages of this one, at no cost.
 
         Each of the two grows by itself: they have different writers, under different locks.
         """
-        other = History([])
+        other = History()
         other._source = (self, count)
         other._start = other.total = count
         return other
+
+    def _first(self) -> list[Message]:
+        # Base last: the source goes when the base has come, so a thread that finds no base has the source.
+        source = self._source
+        base = self._base
+        if base is None:
+            base = self._base = [] if source is None else source[0].part(0, source[1])
+            self._source = None
+        return base
+
+    def message(self, place: int) -> Message:
+        """The message at a place from 0."""
+        start = self._start
+        if place < start:
+            source = self._source
+            return self._first()[place] if source is None else source[0].message(place)
+        found = self._items[place - start]
+        while not isinstance(found, Message):
+            found.divide(self._items)
+            found = self._items[place - start]
+        return found
+
+    def part(self, begin: int, end: int) -> list[Message]:
+        """The messages from one place to before another, in a list of the caller's own."""
+        start = self._start
+        if end <= start:
+            return self._first()[begin:end]
+        items = self._messages(max(begin - start, 0), end - start)
+        return items if begin >= start else self._first()[begin:] + items
+
+    def _messages(self, begin: int, end: int) -> list[Message]:
+        """The same of the messages that are not another session's."""
+        found = self._items[begin:end]
+        messages = [item for item in found if isinstance(item, Message)]
+        if len(messages) == len(found):
+            return messages
+        for lines in {id(item): item for item in found if isinstance(item, _Lines)}.values():
+            lines.divide(self._items)
+        return self._messages(begin, end)
 
     def prefix(self, count: int) -> History:
         """A new list of the first ``count`` messages; the messages themselves are shared."""
@@ -300,16 +317,10 @@ class History:
 
     def messages(self, count: int) -> Iterator[Message]:
         """Iterate over the first ``count``, decoding in bulk what was not asked for before."""
-        if self._decoded < count:
-            return self._decoding(count)
-        if count <= self._start:
-            return islice(self._first(), count)
-        return chain(self._first() if self._start else (), islice(self._items, count - self._start))
-
-    def _decoding(self, count: int) -> Iterator[Message]:
         for begin in range(0, count, _CHUNK):
             chunk = self.part(begin, min(begin + _CHUNK, count))
-            _decode_all(chunk)
+            if self._decoded < begin + len(chunk):
+                _decode_all(chunk)
             yield from chunk
         self._decoded = max(self._decoded, count)
 
@@ -327,14 +338,6 @@ class History:
             self._ids = (places, count)
         found = places.get(message_id)
         return found if found is not None and found < count else None
-
-
-_Block = tuple[bytes, int, int]
-
-
-def _split(block: _Block) -> Iterator[Message]:
-    lines, begin, end = block
-    return map(Message._of_raw, lines[begin:end].splitlines())
 
 
 class Messages(Sequence[Message]):

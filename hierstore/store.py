@@ -228,6 +228,7 @@ class SessionStore:
         """
         from hierstore.disk.watcher import Listener
 
+        self._engine.check_open()
         if self._listener is None or self._listener.closed:
             self._listener = Listener(self._engine)
         return self._listener

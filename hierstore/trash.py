@@ -16,6 +16,7 @@ from hierstore import clock
 from hierstore.disk import files, journal
 from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Durable, Engine
+from hierstore.disk.locks import TREE
 from hierstore.disk.logfile import SUFFIX, append_offline, parse_log, past_path, read_header
 from hierstore.errors import HasChildren, HierstoreError, SessionExists, SessionNotFound
 from hierstore.forks import detach, detach_trashed
@@ -69,7 +70,7 @@ def delete(engine: Engine, entry: Entry, how: str) -> None:
     engine.read(entry)
     touched = {entry.id: entry}
     while True:
-        with engine.holding(touched.values(), tree=True) as durable:
+        with engine.holding(touched.values(), tree=True, about=entry) as durable:
             victims, orphans = _affected(engine, entry, how)
             # Children may have come while the locks were being taken: take theirs too, and look again. Under their
             # parents' locks no more can come.
@@ -194,12 +195,13 @@ def restore(engine: Engine, session_id: str) -> None:
     """
     engine.check_writable()
     finish_pending(engine)
-    with engine.holding([], tree=True):
+    root = engine.entry(session_id)
+    with engine.holding([], tree=True, about=root):
         returning = _returning(engine, session_id)
     parent_id = returning[session_id][1]
     entries = [engine.entry(found_id) for found_id in returning]
     parent = None if parent_id is None else engine.entry(parent_id)
-    with engine.holding(entries if parent is None else [*entries, parent], tree=True) as durable:
+    with engine.holding(entries if parent is None else [*entries, parent], tree=True, about=root) as durable:
         if _returning(engine, session_id) != returning:
             raise SessionNotFound(f"Session {session_id!r} is no longer in the trash.", session_id=session_id)
         for found_id in returning:
@@ -284,14 +286,13 @@ def finish_pending(engine: Engine, *, wait: bool = True) -> None:
     """
     if not journal.pending(engine.layout):
         return
-    tree = engine.locks.stripes[-1]
+    tree = engine.locks.stripes[TREE]
     if not wait:
         if not engine.locks.maybe_take(tree):
             return
         tree.release()
-    with engine.holding([], tree=True):
-        records = [(path, journal.load(path)) for path in journal.pending(engine.layout)]
-    for path, record in records:
+    for path in journal.pending(engine.layout):
+        record = journal.load(path)
         if record is not None and record.get("do") in _APPLY:
             _redo(engine, path, record)
 
@@ -333,7 +334,7 @@ def purge(engine: Engine, session_id: str | None) -> tuple[str, ...]:
     # Forks of forks first: what goes anyway needs no copy of what it shows.
     for item in sorted(items, key=lambda item: -len(_past_numbers(item.path))):
         _detach_forks(engine, item)
-        with engine.holding([], tree=True) as durable:
+        with engine.holding([], tree=True, about=engine.entry(item.session_id)) as durable:
             nonce = read_header(item.path).get("nonce")
             for number in _past_numbers(item.path):
                 files.remove(past_path(item.path, number))
@@ -364,7 +365,7 @@ def _detach_forks(engine: Engine, item: Trashed) -> None:
             log = path.rpartition(b".past")[0] + SUFFIX
             maybe_id = read_header(log).get("session")
             if folder == engine.layout.trash:
-                with engine.holding([], tree=True):
+                with engine.holding([], tree=True, about=engine.entry(item.session_id)):
                     if isinstance(maybe_id, str) and files.exists(log):
                         detach_trashed(engine, log, maybe_id)
                     files.remove(path)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hierstore import Message, Session, SessionInfo
 
 _INDENT = 2
-_FACT_CHARS = 1000
+_FACT_CHARS = 300
 _ROLE_STYLES = {"system": "magenta", "user": "green", "assistant": "cyan", "tool": "yellow"}
 _IN_HEADER = ("name", "tool_call_id")
 
@@ -44,7 +44,7 @@ def command(
 def _show(screen: Console, session: Session, last: int | None) -> None:
     messages = session.messages
     skipped = 0 if last is None else max(0, len(messages) - last)
-    _print(screen, session.id, style="bold")
+    _print(screen, safe(session.id), style="bold")
     facts = list(_facts(session, session.info))
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
@@ -75,8 +75,9 @@ def _facts(session: Session, info: SessionInfo) -> Iterator[tuple[str, str]]:
             yield name, one_line(value, _FACT_CHARS)
     yield "created", _moment(info.created_at)
     yield "updated", f"{_moment(info.updated_at)}, revision {info.revision:,}"
-    for name, value in info.metadata.items():
-        yield one_line(name, 24), one_line(value if isinstance(value, str) else _json(value), _FACT_CHARS)
+    own = (f"{name}: {value if isinstance(value, str) else _json(value)}" for name, value in info.metadata.items())
+    if lines := [one_line(fact, _FACT_CHARS) for fact in own]:
+        yield "metadata", "\n".join(lines)
 
 
 def _moment(unix_s: float) -> str:
@@ -113,7 +114,8 @@ def _content(content: Any) -> Iterator[str]:
             text = part.get("text") if isinstance(part, dict) else part
             yield text if isinstance(text, str) else _json(part)
     elif isinstance(content, str):
-        yield content
+        if content:
+            yield content
     elif content is not None:
         yield _json(content)
 
@@ -166,19 +168,21 @@ def _print(
     """
     from rich.text import Text
 
+    prefix = Text.assemble(" " * indent, (safe(label), label_style))
+    margin = Text(" " * prefix.cell_len)
     whole = Text()
-    for number, line in enumerate(text.replace("\r\n", "\n").replace("\t", "    ").split("\n")):
-        start = label if number == 0 else ""
-        styled = Text.assemble((safe(start), label_style), (safe(line), style))
-        for piece in _wrapped(screen, styled, indent):
-            whole.append(" " * indent).append_text(piece).append("\n")
+    for line in text.replace("\r\n", "\n").replace("\t", "    ").split("\n"):
+        for piece in _wrapped(screen, Text(safe(line), style), margin.cell_len):
+            start = prefix if piece or prefix is not margin else ""
+            whole.append(start).append_text(piece).append("\n")
+            prefix = margin
     screen.print(whole, end="", soft_wrap=True)
 
 
-def _wrapped(screen: Console, line: Text, indent: int) -> list[Text]:
+def _wrapped(screen: Console, line: Text, margin: int) -> list[Text]:
     if not is_limited(screen):
         return [line]
-    pieces = list(line.wrap(screen, max(10, screen.width - indent)))
+    pieces = list(line.wrap(screen, max(10, screen.width - margin)))
     for piece in pieces:
         piece.rstrip()
     return pieces or [line]

@@ -9,7 +9,7 @@ import typer
 
 from hierstore.cli.common import Root, guarded, required_root
 from hierstore.cli.terminal import console, is_limited
-from hierstore.cli.text import count, one_line
+from hierstore.cli.text import count, one_line, safe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +54,7 @@ def draw(screen: Console, roots: Sequence[TreeNode], depth: int | None = None) -
 
     nodes = list(_all(roots))
     messages = count(sum(node.message_count for node in nodes), "message")
-    screen.print(Text(f"{count(len(nodes), 'session')} below {count(len(roots), 'root')}, {messages}", style="dim"))
+    screen.print(Text(f"{count(len(roots), 'root')}, {count(len(nodes), 'session')}, {messages}", style="dim"))
     drawn = Tree("", hide_root=True, guide_style="dim")
     deepest = _MAX_DEPTH if not is_limited(screen) else max(1, (screen.width - _LABEL_CELLS) // 4)
     _grow(drawn, roots, screen.width, deepest if depth is None else min(depth, deepest))
@@ -91,8 +91,8 @@ def _label(node: TreeNode, room: int, *, is_cut: bool) -> Text:
         facts.append(f"{len(list(_all(node.children))):,} more below")
     elif node.children:
         facts.append(count(len(node.children), "child", "children"))
-    tail = "  " + " · ".join(facts)
-    name = Text(one_line(node.id, 512), style="bold")
-    name.truncate(max(12, room - len(tail)), overflow="ellipsis")
+    tail = "  " + ", ".join(facts)
+    name = Text(safe(node.id), style="bold")
+    name.truncate(max(12, room - len(tail) - (3 if node.title else 0)), overflow="ellipsis")
     label = Text(no_wrap=True, overflow="ellipsis").append_text(name).append(tail, style="cyan")
     return label.append(f"  {one_line(node.title, _TITLE_CHARS)}") if node.title else label

@@ -132,7 +132,7 @@ class Cache:
             self._total += cost - entry.cost
             entry.cost = cost
             entry.recount_at = size_bytes + max(_RECOUNT, size_bytes // 4)
-            entry.used = True
+            # Not "used": that is for those asked for again, or all would be, and the oldest would go for its age.
             self._held.pop(entry, None)
             self._held[entry] = None
             # Second chance: what was read since the last look goes to the back once, so that a hit takes no lock.

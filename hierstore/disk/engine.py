@@ -447,7 +447,8 @@ class Engine:
             if self.power:
                 synced = files.dup(entry.fd)
         finally:
-            self._let_go(entry)
+            if not self._keeps_open:
+                self.close_log(entry)
             stripe.release()
         if synced >= 0:
             self._sync(entry, synced)
@@ -538,13 +539,22 @@ class Engine:
         return state
 
     @contextmanager
-    def holding(self, entries: Iterable[Entry], *, tree: bool = False) -> Iterator[Durable]:
+    def holding(self, entries: Iterable[Entry], *, tree: bool = False, about: Entry | None = None) -> Iterator[Durable]:
         """Hold the stripes of several sessions, and the tree's lock if asked; sync what was written at the end.
 
         The syncs come after the locks are gone, and before the caller is answered.
+
+        Args:
+            entries: the sessions.
+            tree: whether to hold the tree's lock too.
+            about: whose failure it is when the system refuses something; the first session's when None.
+
+        Raises:
+            WriteFailed: the system refused something.
         """
         self.check_writable()
         held = list(entries)
+        subject = about or held[0]
         numbers = {stripe_of(entry.id) for entry in held}
         durable = Durable(self)
         try:
@@ -552,6 +562,9 @@ class Engine:
                 yield durable
                 for entry in held:
                     self._let_go(entry)
+        except OSError as error:
+            durable.abandon()
+            raise self._write_failed(subject, error) from error
         except BaseException:
             durable.abandon()
             raise
@@ -586,36 +599,24 @@ class Engine:
         self.layout.make_folder(entry.path, self.power)
         scratch = self.layout.scratch(b".log")
         try:
-            fd = self._build(scratch, data, entry)
-            if not self._keeps_open:
-                files.close(fd)
-                fd = -1
-            try:
-                self._place(scratch, entry)
-                found = files.stat(entry.path) if fd < 0 else files.fstat(fd)
-            except BaseException:
-                if fd >= 0:
-                    files.close(fd)
-                raise
-        except OSError as error:
+            self._build(scratch, data, entry)
+            self._place(scratch, entry)
+        except OSError:
             files.remove(scratch)
-            raise self._write_failed(entry, error) from error
-        if self.power:
-            durable.add_directory(os.path.dirname(entry.path))
+            raise
+        # Of the name, not of the descriptor that built it: events of a write are told under the name that its
+        # descriptor was opened by.
         self.close_log(entry)
+        found = files.stat(entry.path)
+        durable.add_directory(os.path.dirname(entry.path))
         entry.poisoned = False
-        if fd >= 0:
-            with self._opening:
-                if len(self._open_logs) >= files.MAX_OPEN_LOGS:
-                    self._close_one_log(entry)
-                self.adopt_fd(entry, fd, found)
         messages, count = (history[0].shared(history[1]), history[1]) if history else (History(), 0)
         state = apply(initial(entry.id, messages, count), {"events": [created], "at": at})
         entry.publish(found, state, chain)
         self.cache.hold(entry, found.st_size, history[0] if history else None, sum(item.size for item in past))
         return state
 
-    def _build(self, scratch: bytes, data: bytes, entry: Entry) -> int:
+    def _build(self, scratch: bytes, data: bytes, entry: Entry) -> None:
         fd = files.create(scratch, self.layout.file_mode)
         try:
             files.write_all(fd, data)
@@ -623,10 +624,8 @@ class Engine:
             files.raise_mtime(fd, files.fstat(entry.stripe.fd).st_mtime_ns)
             if self.power:
                 files.sync(fd)
-        except BaseException:
+        finally:
             files.close(fd)
-            raise
-        return fd
 
     def _place(self, scratch: bytes, entry: Entry) -> None:
         try:

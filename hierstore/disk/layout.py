@@ -27,6 +27,7 @@ class Layout:
 
     def __init__(self, root: bytes, *, shared: bool) -> None:
         self.root = root
+        self._synced: set[bytes] = set()
         self.sessions = os.path.join(root, b"sessions")
         self.locks = os.path.join(root, b"locks")
         self.trash = os.path.join(root, b"trash")
@@ -49,10 +50,12 @@ class Layout:
     def make_folder(self, path: bytes, power: bool) -> None:
         """Make the folder that a log goes in."""
         folder = os.path.dirname(path)
-        if files.exists(folder):
-            return
-        if files.make_directory(folder, self.folder_mode) and power:
+        if not files.exists(folder):
+            files.make_directory(folder, self.folder_mode)
+        if power and folder not in self._synced:
+            # Also when it was there: whoever made it may not have synced it yet.
             files.sync_directory(self.sessions)
+            self._synced.add(folder)
 
     def quarantine_bytes(self, path: bytes, nonce: str, offset: int, data: bytes) -> bytes:
         """Keep a copy of damaged bytes; the same bytes of the same place of the same log are kept once.

@@ -107,8 +107,6 @@ def parse_log(data: bytes, session_id: str, path: bytes, until: int | None = Non
     elif until is not None:
         lines = b"".join([line + b"\n" for line in lines.split(b"\n", until + 1)[: until + 1]])
     state = fold(initial(session_id, history, count), lines, start)
-    for _, messages in state.facts.epochs:
-        messages.seal()
     return Parsed(state, found.end, found.chain, top.get("nonce", ""), sum(past.size for past in pasts), fault)
 
 

@@ -10,6 +10,8 @@ import re
 import zlib
 from typing import NamedTuple
 
+from hierstore.values import loads
+
 SEAL_BYTES = 19
 r"""The length of a line's end: ``,"crc":"xxxxxxxx"}\n``."""
 
@@ -65,8 +67,7 @@ def scan(data: bytes, chain: int, seq: int) -> Scan:
     if found is not None:
         crc, last_seq = found
         view = memoryview(data)
-        # And for their number: the seqs are among what it covers, so they were contiguous when it was made.
-        if last_seq > seq and _crc32(view[: end - SEAL_BYTES], chain) == crc:
+        if _crc32(view[: end - SEAL_BYTES], chain) == crc and data.count(b"\n", 0, end) == last_seq - seq:
             return Scan(end, _crc32(view[end - SEAL_BYTES : end], crc), last_seq)
     return _scan_lines(data, chain, seq)
 
@@ -101,11 +102,11 @@ class Tail(enum.Enum):
     CLEAN = "clean"
     """There are none."""
     TORN = "torn"
-    """A commit that was never finished: no valid line follows, so nothing acknowledged is among them."""
+    """A commit that was never finished: no line follows it."""
     HOLE = "hole"
     """Zeros that a power cut left where data was never synced, with later lines behind them."""
     DAMAGED = "damaged"
-    """Bytes that changed after they were written: valid lines follow."""
+    """Bytes that changed after they were written: whole lines follow."""
 
 
 def judge(tail: bytes) -> Tail:
@@ -115,26 +116,29 @@ def judge(tail: bytes) -> Tail:
     """
     if not tail:
         return Tail.CLEAN
-    if not _any_valid_line(tail):
+    if not _has_line_behind(tail):
         return Tail.TORN
     # JSON never holds a zero byte, so a run of them cannot be data that was changed a little.
     return Tail.HOLE if b"\0\0\0\0" in tail else Tail.DAMAGED
 
 
-def _any_valid_line(tail: bytes) -> bool:
-    """Whether some line after the first bad one is valid.
+def _has_line_behind(tail: bytes) -> bool:
+    """Whether a whole line follows on the first, bad one.
 
-    A line is checked from the checksum that the line before it bears, whether that one is valid itself or not.
+    A commit is one write that ends in its only newline, so a write that was cut off has no line behind it. The seal is
+    not verified: what it is to be verified from, the end of the line before, may be what is damaged.
     """
-    view = memoryview(tail)
-    before: tuple[int, int] | None = None
-    start = 0
-    while (newline := tail.find(b"\n", start)) >= 0:
-        end = newline + 1
-        found = _sealed(tail, end) if end - start > SEAL_BYTES else None
-        if found is not None and before is not None:
-            chain = _crc32(view[start - SEAL_BYTES : start], before[0])
-            if found[1] == before[1] + 1 and _crc32(view[start : end - SEAL_BYTES], chain) == found[0]:
-                return True
-        before, start = found, end
+    start = tail.find(b"\n") + 1
+    while start and (newline := tail.find(b"\n", start)) >= 0:
+        if newline - start >= SEAL_BYTES and _sealed(tail, newline + 1) is not None and _is_json(tail[start:newline]):
+            return True
+        start = newline + 1
     return False
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        loads(line)
+    except ValueError:
+        return False
+    return True
