@@ -85,7 +85,7 @@ class _Check:
         entry = self.engine.entry(session_id)
         locked = not self.engine.read_only
         if locked:
-            entry.stripe.acquire()
+            self.engine.lock(entry)
         try:
             fd = files.open_regular(path, files.READ)
             try:
@@ -102,7 +102,9 @@ class _Check:
 
     def _tail(self, session_id: str, path: bytes, tail: bytes, end: int) -> None:
         verdict = frame.judge(tail)
-        if verdict is frame.Tail.TORN:
+        if verdict is frame.Tail.TORN and b"\n" in tail:
+            self.problem("corrupt", session_id, path, f"Its last line, at byte {end}, is damaged.")
+        elif verdict is frame.Tail.TORN:
             self.note(
                 "torn_tail", session_id, path, f"{len(tail)} bytes of an unfinished commit; the next write cuts them."
             )

@@ -258,7 +258,12 @@ def _apply_restore(engine: Engine, record: dict[str, Any], durable: Durable) -> 
 
 
 def _move_from_trash(engine: Engine, entry: Entry, source: bytes, batch: str, durable: Durable) -> None:
-    if not files.exists(source) or engine.exists(entry.id):
+    if not files.exists(source):
+        return
+    if engine.exists(entry.id):
+        if os.path.samestat(files.stat(source), files.stat(entry.path)):
+            # Cut off between the log's new name and the end of the old one.
+            files.remove(source)
         return
     engine.layout.make_folder(entry.path, engine.power)
     # Said in the log before it gets its name back: a log under a session's name never says that it is deleted.

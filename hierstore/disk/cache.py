@@ -100,6 +100,7 @@ class Cache:
         self._held: dict[Entry, None] = {}
         self._shared: dict[History, tuple[int, int]] = {}
         self._total = 0
+        self.pasts: weakref.WeakValueDictionary[tuple[int, ...], History] = weakref.WeakValueDictionary()
 
     @property
     def size_bytes(self) -> int:

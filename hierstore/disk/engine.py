@@ -155,7 +155,7 @@ class Engine:
                 if state is not None:
                     return state
                 continue
-            entry.stripe.acquire()
+            self.lock(entry)
             is_locked = True
             try:
                 found, data, base = self._read_bytes(entry)
@@ -172,6 +172,13 @@ class Engine:
             if state is not None:
                 return state
         raise self._unstable(entry)
+
+    def lock(self, entry: Entry) -> None:
+        """Take the session's stripe, to read it."""
+        try:
+            entry.stripe.acquire()
+        except OSError as error:
+            raise logfile.unreadable(error, entry.id, entry.stripe.path) from error
 
     def read_at(self, entry: Entry, revision: int) -> State:
         """The session as it was at a revision that it has: the beginning of its log, folded anew."""
@@ -225,17 +232,21 @@ class Engine:
                 # A torn tail, or another file's bytes: only reading it whole tells.
                 entry.drop()
                 return None
-            state = fold(base, data)
+            try:
+                state = fold(base, data)
+            except logfile.NO_COMMIT:
+                entry.drop()
+                return None
             entry.publish(found, state, scan.chain)
             if found.st_size >= entry.recount_at:
                 self.cache.hold(entry, found.st_size)
         else:
             entry.drop()
-            parsed = logfile.parse_log(data, entry.id, entry.path)
+            parsed = logfile.parse_log(data, entry.id, entry.path, known=self.cache.pasts)
             state = parsed.state
             if parsed.end == found.st_size == len(data) and parsed.fault is None and not state.facts.deleted:
                 entry.publish(found, state, parsed.chain)
-                self.cache.hold(entry, found.st_size + parsed.past_size)
+                self.cache.hold(entry, found.st_size, parsed.shared, parsed.shared_size)
         if state.facts.deleted:
             raise self._not_found(entry)
         return state
@@ -430,7 +441,7 @@ class Engine:
             self.refresh(entry)
         stripe = entry.stripe
         synced = -1
-        stripe.acquire()
+        self.lock(entry)
         try:
             state = self.current(entry)
             if reset_at is not None and reset_at != state.facts.reset_at:

@@ -49,6 +49,7 @@ class Stripe:
         Raises:
             LockTimeout: it stayed taken.
             StoreClosed: the store was closed.
+            OSError: the lock file cannot be opened.
         """
         table = self._table
         if not self.mutex.acquire(False):
@@ -106,11 +107,15 @@ class LockTable:
                 raise StoreClosed("The store is closed.", root=os.fsdecode(os.path.dirname(self._folder)))
             if len(self._open_order) >= files.MAX_OPEN_LOCKS:
                 self._close_one(stripe)
-            fd = files.open_file(stripe.path, files.LOCK, self._file_mode)
-            if self._file_mode & 0o077 and files.fstat(fd).st_uid == os.geteuid():
-                os.fchmod(fd, self._file_mode)
-            stripe.fd = fd
+            stripe.fd = self._open_file(stripe.path)
             self._open_order[stripe] = None
+
+    def _open_file(self, path: bytes) -> int:
+        fd = files.open_file(path, files.LOCK, self._file_mode)
+        if self._file_mode & 0o077 and files.fstat(fd).st_uid == os.geteuid():
+            # A shared root's, whatever the umask.
+            os.fchmod(fd, self._file_mode)
+        return fd
 
     def _close_one(self, keep: Stripe) -> None:
         for stripe in self._open_order:
@@ -196,9 +201,12 @@ class LockTable:
         """
         path = os.path.join(self._folder, b"probe.lock")
         root = os.fsdecode(os.path.dirname(self._folder))
-        first = files.open_file(path, files.LOCK, self._file_mode)
         try:
-            second = files.open_file(path, files.LOCK, self._file_mode)
+            first = self._open_file(path)
+        except OSError as error:
+            raise InvalidRoot(f"The locks of the store {root} cannot be used: {error.strerror}.", root=root) from error
+        try:
+            second = self._open_file(path)
             try:
                 # When the first try fails another process is probing, and was kept out of nothing: locks work.
                 if self.try_lock(first, blocking=False) and self.try_lock(second, blocking=False):

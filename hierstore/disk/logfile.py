@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from hierstore import clock
@@ -17,6 +17,9 @@ from hierstore.model import History
 from hierstore.values import loads
 
 SUFFIX = b".jsonl"
+NO_COMMIT = (ValueError, KeyError, TypeError, AttributeError, IndexError)
+"""What folding a line raises that has a right checksum and is no commit: not this library wrote it."""
+
 _PAST_EVENT = b'\n{"events":[{"type":"past"'
 
 
@@ -35,6 +38,16 @@ def read_header(path: bytes) -> dict[str, Any]:
     return top if isinstance(top, dict) else {}
 
 
+Pasts = MutableMapping[tuple[int, ...], History]
+"""Histories of the time before forks, by what they were read from: hundreds of forks may share one."""
+
+
+class _Loaded(NamedTuple):
+    history: History
+    kept: int
+    fault: str | None
+
+
 class Parsed(NamedTuple):
     """What a log's bytes say.
 
@@ -43,7 +56,8 @@ class Parsed(NamedTuple):
         end: where that prefix ends.
         chain: the chain value there.
         nonce: from the header; tells a log from another that had its name before.
-        past_size: bytes of shared past behind the state.
+        shared: the history of the time before, which other forks may share, or None.
+        shared_size: its bytes on disk.
         fault: why nothing may be appended even though no bytes follow the prefix, or None.
     """
 
@@ -51,7 +65,8 @@ class Parsed(NamedTuple):
     end: int
     chain: int
     nonce: str
-    past_size: int
+    shared: History | None
+    shared_size: int
     fault: str | None
 
 
@@ -67,7 +82,9 @@ def first_lines(session_id: str, nonce: str, at: float, created: bytes) -> tuple
     return top + line, chain
 
 
-def parse_log(data: bytes, session_id: str, path: bytes, until: int | None = None) -> Parsed:
+def parse_log(
+    data: bytes, session_id: str, path: bytes, until: int | None = None, known: Pasts | None = None
+) -> Parsed:
     """Fold a log from its beginning.
 
     Args:
@@ -75,6 +92,7 @@ def parse_log(data: bytes, session_id: str, path: bytes, until: int | None = Non
         session_id: whose log it should be.
         path: where it is; a fork's past is beside it.
         until: fold up to this revision only, which the log has.
+        known: pasts that were read already; what is read is added.
 
     Raises:
         SessionNotFound: the file is empty or all zeros: what a power cut leaves of a log that was never synced.
@@ -99,15 +117,30 @@ def parse_log(data: bytes, session_id: str, path: bytes, until: int | None = Non
             session_id=session_id, path=name, offset=0,
         )  # fmt: skip
     lines = data if found.end == len(data) else data[: found.end]
-    pasts = _pasts(lines, start)
-    history, count, fault = _load_past(pasts, session_id, path)
+    try:
+        pasts = _pasts(lines, start)
+    except NO_COMMIT as error:
+        raise _no_commit(session_id, name) from error
+    history, count, fault = _load_past(pasts, session_id, path, {} if known is None else known)
     if fault is not None:
         # Nothing after a damaged past can be shown without mixing: what is left of it is the whole history.
         lines = lines[: lines.index(b"\n", start) + 1]
     elif until is not None:
         lines = b"".join([line + b"\n" for line in lines.split(b"\n", until + 1)[: until + 1]])
-    state = fold(initial(session_id, history, count), lines, start)
-    return Parsed(state, found.end, found.chain, top.get("nonce", ""), sum(past.size for past in pasts), fault)
+    try:
+        state = fold(initial(session_id, history.shared(count), count), lines, start)
+    except NO_COMMIT as error:
+        raise _no_commit(session_id, name) from error
+    shared_size = sum(past.size for past in pasts)
+    nonce = top.get("nonce", "")
+    return Parsed(state, found.end, found.chain, nonce, history if pasts else None, shared_size, fault)
+
+
+def _no_commit(session_id: str, name: str) -> CorruptLog:
+    return CorruptLog(
+        f"The log {name} of session {session_id!r} has a line that is sealed and yet no commit.",
+        session_id=session_id, path=name, offset=0,
+    )  # fmt: skip
 
 
 def _header(line: bytes, session_id: str, path: bytes) -> dict[str, Any]:
@@ -138,35 +171,44 @@ def _pasts_in(lines: bytes, start: int) -> tuple[Past, ...]:
     return tuple(Past(*past) for past in record["events"][0].get("past", ()))
 
 
-def _load_past(pasts: tuple[Past, ...], session_id: str, path: bytes) -> tuple[History, int, str | None]:
-    """Fold the logs of the time before a fork, the oldest first.
-
-    Returns:
-        The history, how many of its messages count, and what is wrong with it, or None.
-    """
+def _load_past(pasts: tuple[Past, ...], session_id: str, path: bytes, known: Pasts) -> _Loaded:
+    """Fold the logs of the time before a fork, the oldest first, or find them folded for another fork."""
     history, count = History(), 0
+    key: tuple[int, ...] = ()
     for past in pasts:
         file = past_path(path, past.file)
         try:
             fd = files.open_regular(file, files.READ)
+            try:
+                found = files.fstat(fd)
+                # While some fork has it the inode cannot be another's; and up to its size it never changes.
+                key = (*key, found.st_dev, found.st_ino, past.size, past.chain, past.revision, past.kept)
+                data = b"" if key in known else files.read(fd, past.size, 0)
+            finally:
+                files.close(fd)
         except OSError as error:
             raise unreadable(error, session_id, file) from error
-        try:
-            data = files.read(fd, past.size, 0)
-        except OSError as error:
-            raise unreadable(error, session_id, file) from error
-        finally:
-            files.close(fd)
-        found = frame.scan(data, 0, -1)
-        start = data.find(b"\n") + 1
-        whole = found.end == past.size and found.chain == past.chain
-        state = fold(initial(session_id, history, count), data[: found.end], start) if found.seq >= 0 else None
-        if not whole or state is None:
-            kept = min(past.kept, state.count) if state else count
-            return state.history if state else history, kept, f"the history it was forked from is damaged in {file!r}"
-        history, _ = state.history_at(past.revision)
-        count = past.kept
-    return history, count, None
+        maybe_known = known.get(key)
+        if maybe_known is not None:
+            history, count = maybe_known, past.kept
+            continue
+        loaded = _fold_past(data, past, session_id, history, count)
+        if loaded.fault is not None:
+            return loaded._replace(fault=f"the history it was forked from is damaged in {os.fsdecode(file)}")
+        history, count = loaded.history, past.kept
+        known[key] = history
+    return _Loaded(history, count, None)
+
+
+def _fold_past(data: bytes, past: Past, session_id: str, before: History, count: int) -> _Loaded:
+    found = frame.scan(data, 0, -1)
+    if found.seq < 1:
+        return _Loaded(before, count, "damaged")
+    lines = data if found.end == len(data) else data[: found.end]
+    state = fold(initial(session_id, before.shared(count), count), lines, data.find(b"\n") + 1)
+    if found.end != past.size or found.chain != past.chain:
+        return _Loaded(state.history, min(past.kept, state.count), "damaged")
+    return _Loaded(state.history_at(past.revision)[0], past.kept, None)
 
 
 def append_offline(path: bytes, session_id: str, decide: Callable[[State], Sequence[Mapping[str, Any]]]) -> None:

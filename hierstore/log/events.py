@@ -113,7 +113,7 @@ class Draft:
         """The message as it will stand in the history."""
         if self.is_plain:
             return Message._of_text(self.id, seq, self.role, self.content, self.at)
-        return Message._of_raw(b'{"seq":%d,%b' % (seq, self.record))._decode()
+        return Message._of_record(loads(b'{"seq":%d,%b' % (seq, self.record)))
 
 
 def message_commit(drafts: Sequence[Draft], message_seq: int, seq: int) -> bytes:

@@ -148,7 +148,7 @@ class State:
         count = base.count + len(messages)
         base.counts.append(count)
         last = messages[-1]
-        return State(base.facts, base.revision + 1, base.history, count, base.counts, last.seq, last.at)
+        return State(base.facts, base.revision + 1, base.history, count, base.counts, last._seq, last._at)
 
     def with_lines(self, lines: bytes, begin: int, end: int) -> State:
         """The state after commits of one message each: the lines from ``begin`` to before ``end``, left undecoded."""
