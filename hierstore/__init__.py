@@ -22,9 +22,12 @@ from hierstore.errors import (
     UnreadableLog,
     WriteFailed,
 )
-from hierstore.model import CheckReport, Finding, Message, Messages, SessionInfo, Snapshot, TreeNode
-from hierstore.session import PastSession, Session, Turn
+from hierstore.history import Messages
+from hierstore.model import CheckReport, Finding, Message, SessionInfo, Snapshot, TreeNode
+from hierstore.session import Session
+from hierstore.snapshots import PastSession
 from hierstore.store import SessionStore
+from hierstore.turns import Turn
 
 __version__ = "0.1.0"
 

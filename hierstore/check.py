@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from hierstore.disk import files, journal
 from hierstore.disk.engine import Engine
 from hierstore.disk.logfile import SUFFIX, parse_log, read_header
-from hierstore.errors import HierstoreError, LockTimeout, SessionNotFound, StoreClosed
+from hierstore.errors import HierstoreError, LockTimeout, SessionNotFound, StoreClosed, UnreadableLog
 from hierstore.log import frame
 from hierstore.log.events import parse
 from hierstore.log.state import State
@@ -53,7 +53,11 @@ class _Check:
     def log(self, path: bytes) -> None:
         """Verify one log."""
         self.logs += 1
-        maybe_id = read_header(path).get("session")
+        try:
+            maybe_id = read_header(path).get("session")
+        except UnreadableLog as error:
+            self.problem("unreadable", None, path, str(error))
+            return
         stem = os.path.basename(path).removesuffix(SUFFIX).decode(errors="replace")
         session_id = maybe_id if isinstance(maybe_id, str) else stem
         if maybe_id is not None and path != self.engine.layout.log(session_id):
@@ -102,7 +106,7 @@ class _Check:
 
     def _tail(self, session_id: str, path: bytes, tail: bytes, end: int) -> None:
         verdict = frame.judge(tail)
-        if verdict is frame.Tail.TORN and b"\n" in tail:
+        if verdict is frame.Tail.TORN and b"\n" in tail and b"\0\0\0\0" not in tail:
             self.problem("corrupt", session_id, path, f"Its last line, at byte {end}, is damaged.")
         elif verdict is frame.Tail.TORN:
             self.note(

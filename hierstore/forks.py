@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from hierstore import clock
-from hierstore.disk import files
+from hierstore.disk import files, refusals
 from hierstore.disk.cache import Entry
-from hierstore.disk.engine import Durable, Engine
+from hierstore.disk.durable import Durable
+from hierstore.disk.engine import Engine
 from hierstore.disk.logfile import append_offline, first_lines, past_path
-from hierstore.errors import SessionExists
 from hierstore.log import frame
 from hierstore.log.events import Past, commit, event
 from hierstore.log.state import State
@@ -45,7 +45,7 @@ def fork(
         state = engine.current(parent)
         revision, count = (state.revision, state.count) if at is None else resolve(state, at)
         if engine.exists(session_id):
-            raise SessionExists(f"There is a session {session_id!r} already.", session_id=session_id)
+            raise refusals.already_there(session_id)
         history, _ = state.history_at(revision)
         past = _share_past(engine, parent, state, child, revision, count) if count else ()
         durable.add(parent)
@@ -63,7 +63,7 @@ def _share_past(
     pasts = []
     if len(state.facts.past) < _MAX_PASTS:
         # The size not from the cache: another thread may have had it dropped.
-        size = files.fstat(engine.log_fd(parent, files.stat(parent.path))).st_size
+        size = files.fstat(engine.logs.fd(parent, files.stat(parent.path))).st_size
         number = len(state.facts.past)
         sources = [past_path(parent.path, past.file) for past in state.facts.past]
         pasts = [past._replace(file=place) for place, past in enumerate(state.facts.past)]
@@ -137,8 +137,8 @@ def detach(engine: Engine, owner: Entry, durable: Durable) -> None:
         files.remove(past_path(owner.path, old.file))
 
 
-def detach_trashed(engine: Engine, path: bytes, session_id: str) -> None:
-    """The same for a fork that lies in the trash; the tree's lock is held."""
+def detach_trashed(engine: Engine, path: bytes, session_id: str) -> bool:
+    """The same for a fork that lies in the trash; the tree's lock is held. False when its log is damaged."""
     replaced: list[Past] = []
 
     def decide(state: State) -> list[dict[str, Any]]:
@@ -149,9 +149,11 @@ def detach_trashed(engine: Engine, path: bytes, session_id: str) -> None:
         past = write_past(engine, session_id, path, number, _inherited(state))
         return [event("past", past=[list(past)])]
 
-    append_offline(path, session_id, decide)
+    if not append_offline(path, session_id, decide):
+        return False
     for old in replaced:
         files.remove(past_path(path, old.file))
+    return True
 
 
 def _inherited(state: State) -> list[Message]:

@@ -3,78 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from hierstore import clock, snapshots, tree
+from hierstore.drafts import draft, draft_of
 from hierstore.errors import InvalidRecord, RevisionConflict
-from hierstore.log.events import Draft, event
+from hierstore.history import Messages
+from hierstore.log.events import event
 from hierstore.log.state import State, merged
-from hierstore.model import Message, Messages, SessionInfo, Snapshot
+from hierstore.model import Message, SessionInfo, Snapshot
 from hierstore.naming import check_id
-from hierstore.values import MAX_BYTES, check_json, check_text, encode, json_object, maybe_text, plain, text_set
+from hierstore.snapshots import PastSession
+from hierstore.turns import Turn
+from hierstore.values import json_object, maybe_text, text_set
 
 if TYPE_CHECKING:
     from hierstore.disk.cache import Entry
     from hierstore.disk.engine import Engine
-
-_SURELY_SMALL = MAX_BYTES // 4
-_MESSAGE_KEYS = frozenset(["role", "content", "message_id", "metadata"])
-
-
-def draft(
-    role: object, content: Any, message_id: str | None, metadata: Mapping[str, Any] | None, fields: Mapping[str, Any]
-) -> Draft:
-    """Check and encode a message before any lock is taken."""
-    if type(role) is not str or len(role) > _SURELY_SMALL:
-        role = maybe_text(role, "role")
-    if not role:
-        raise InvalidRecord("The role cannot be stored: it is empty.", where="role")
-    if type(content) is str:
-        if len(content) > _SURELY_SMALL:
-            check_text(content, "content")
-    else:
-        content = plain(content, "content")
-        check_json(encode(content, "content"), "content")
-    extras: dict[str, Any] | None = None
-    if metadata:
-        extras = {"metadata": json_object(metadata, "metadata")}
-    if fields:
-        extras = extras or {}
-        extras["fields"] = _fields(fields)
-    if message_id is None:
-        return Draft(clock.new_id(), role, content, clock.now(), extras, False)
-    if not isinstance(message_id, str) or not 0 < len(message_id) <= 512:
-        raise InvalidRecord(
-            "The message_id cannot be stored: it is not a text of 1 to 512 characters.", where="message_id"
-        )
-    return Draft(message_id, role, content, clock.now(), extras, True)
-
-
-def _fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    # Field by field: the mapping itself is no level of the caller's nesting.
-    copy = {}
-    for name, value in fields.items():
-        if not isinstance(name, str):
-            raise InvalidRecord(f"The message cannot be stored: {name!r} is no name for a field.", where="fields")
-        copy[name] = plain(value, f"field {name!r}")
-    check_json(encode(copy, "fields"), "fields")
-    return copy
-
-
-def draft_of(item: object) -> Draft:
-    """A draft of a Message, or of a mapping that holds ``append``'s arguments and, beside them, fields."""
-    if isinstance(item, Message):
-        return draft(item.role, item.content, item.id, item.metadata, item.fields)
-    if not isinstance(item, Mapping):
-        raise InvalidRecord(
-            f"A message is a Message or a mapping, not {type(item).__name__}; nothing was written.", where="messages"
-        )
-    for key in ("role", "content"):
-        if key not in item:
-            raise InvalidRecord(f"The message {str(item)[:60]!r} has no {key}; nothing was written.", where=key)
-    fields = {key: value for key, value in item.items() if key not in _MESSAGE_KEYS}
-    return draft(item["role"], item["content"], item.get("message_id"), item.get("metadata"), fields)
 
 
 class Session:
@@ -247,7 +192,7 @@ class Session:
         Args:
             expected_revision: store the turn only if the session is still at this revision.
         """
-        return Turn(self, expected_revision)
+        return Turn(self._engine, self._entry, expected_revision)
 
     def reset(self, reason: str | None = None) -> None:
         """Empty the history, on disk. Title, parent, labels, metadata, snapshots and links stay; ``derived`` goes.
@@ -443,117 +388,6 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self.id!r}>"
-
-
-class Turn:
-    """The messages of one turn, still to be stored. Made by ``Session.turn``; for one thread.
-
-    Attributes:
-        messages: after the block, the messages as stored.
-    """
-
-    def __init__(self, session: Session, expected_revision: int | None) -> None:
-        self._session = session
-        self._expected = expected_revision
-        self._drafts: list[Draft] | None = None
-        self._reset_at = 0
-        self.messages: tuple[Message, ...] = ()
-
-    def append(
-        self,
-        role: str,
-        content: Any,
-        *,
-        message_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        **fields: Any,
-    ) -> str:
-        """Add a message to the turn; the arguments are ``Session.append``'s.
-
-        Returns:
-            The id that the message will have.
-
-        Raises:
-            InvalidRecord: it cannot be stored.
-        """
-        item = draft(role, content, message_id, metadata, fields)
-        self._open().append(item)
-        return item.id
-
-    def extend(self, messages: Iterable[Message | Mapping[str, Any]]) -> None:
-        """Add several, as ``Session.extend`` takes them."""
-        self._open().extend([draft_of(item) for item in messages])
-
-    def _open(self) -> list[Draft]:
-        if self._drafts is None:
-            raise InvalidRecord("A turn takes messages inside its with block only.", where="turn")
-        return self._drafts
-
-    def __enter__(self) -> Turn:
-        engine, entry = self._session._engine, self._session._entry
-        engine.check_writable()
-        self._reset_at = engine.read(entry).facts.reset_at
-        self._drafts = []
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        drafts, self._drafts = self._drafts, None
-        if kind is None and drafts:
-            session = self._session
-            self.messages = session._engine.append(session._entry, drafts, self._expected, self._reset_at)
-
-
-class PastSession:
-    """A session as it was at one revision: read-only, and what later commits do never shows.
-
-    Has the facts of ``SessionInfo`` as properties.
-    """
-
-    __slots__ = ("_messages", "_state")
-
-    def __init__(self, state: State, count: int) -> None:
-        self._state = state
-        self._messages = Messages(state.history, count)
-
-    @property
-    def id(self) -> str:
-        """The session's id."""
-        return self._state.facts.id
-
-    @property
-    def revision(self) -> int:
-        """The revision shown."""
-        return self._state.revision
-
-    @property
-    def info(self) -> SessionInfo:
-        """The facts of that revision."""
-        return self._state.info
-
-    @property
-    def messages(self) -> Messages:
-        """The history of that revision."""
-        return self._messages
-
-    @property
-    def title(self) -> str | None:
-        """The title then."""
-        return self._state.facts.title
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The metadata then."""
-        return self.info.metadata
-
-    @property
-    def snapshots(self) -> tuple[Snapshot, ...]:
-        """The snapshots that there were."""
-        return self._state.facts.snapshots
-
-    def __repr__(self) -> str:
-        return f"<Session {self.id!r} at revision {self.revision}>"
 
 
 def _changes(state: State, change: Mapping[str, Any]) -> bool:

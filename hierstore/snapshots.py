@@ -9,9 +9,10 @@ from hierstore import clock
 from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Engine
 from hierstore.errors import RevisionNotFound
+from hierstore.history import Messages
 from hierstore.log.events import event
 from hierstore.log.state import State
-from hierstore.model import Snapshot
+from hierstore.model import SessionInfo, Snapshot
 
 Target = Snapshot | str | int
 """A snapshot, a snapshot's or message's id, or a revision."""
@@ -73,3 +74,54 @@ def undo_revert(engine: Engine, entry: Entry) -> None:
         return [event("unreverted", revision=revision, count=state.counts[revision - 1])]
 
     engine.commit(entry, decide)
+
+
+class PastSession:
+    """A session as it was at one revision: read-only, and what later commits do never shows.
+
+    Has the facts of ``SessionInfo`` as properties.
+    """
+
+    __slots__ = ("_messages", "_state")
+
+    def __init__(self, state: State, count: int) -> None:
+        self._state = state
+        self._messages = Messages(state.history, count)
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self._state.facts.id
+
+    @property
+    def revision(self) -> int:
+        """The revision shown."""
+        return self._state.revision
+
+    @property
+    def info(self) -> SessionInfo:
+        """The facts of that revision."""
+        return self._state.info
+
+    @property
+    def messages(self) -> Messages:
+        """The history of that revision."""
+        return self._messages
+
+    @property
+    def title(self) -> str | None:
+        """The title then."""
+        return self._state.facts.title
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata then."""
+        return self.info.metadata
+
+    @property
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """The snapshots that there were."""
+        return self._state.facts.snapshots
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id!r} at revision {self.revision}>"

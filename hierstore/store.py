@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hierstore import tree
-from hierstore.disk import journal
+from hierstore.disk import journal, refusals
 from hierstore.disk.engine import Engine
 from hierstore.disk.layout import prepare
-from hierstore.errors import InvalidSessionId, SessionExists
+from hierstore.errors import HierstoreError, InvalidSessionId, SessionExists
 from hierstore.model import CheckReport, TreeNode
 from hierstore.naming import check_id
 from hierstore.session import Session, created_facts, id_of, new_or_checked_id
@@ -19,6 +19,7 @@ from hierstore.session import Session, created_facts, id_of, new_or_checked_id
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hierstore.disk.layout import Layout
     from hierstore.disk.watcher import Listener
 
 # What few programs call is imported where it is called: a program that only talks should not pay for it at its start.
@@ -67,11 +68,22 @@ class SessionStore:
         )
         self._listener: Listener | None = None
         if not only_reads:
-            self._engine.locks.probe()
-            if journal.pending(layout):
-                from hierstore import trash
+            try:
+                self._engine.locks.probe()
+                self._finish_pending(layout)
+            except BaseException:
+                self._engine.close()
+                raise
 
+    def _finish_pending(self, layout: Layout) -> None:
+        if journal.pending(layout):
+            from hierstore import trash
+
+            try:
                 trash.finish_pending(self._engine, wait=False)
+            except HierstoreError:
+                # One session that cannot be finished keeps nobody from the others; check() tells of it.
+                return
 
     @property
     def root(self) -> Path:
@@ -164,7 +176,9 @@ class SessionStore:
         """
         from hierstore import trash
 
-        trash.delete(self._engine, self._engine.entry(_required_id(session_id)), children)
+        entry = self._engine.entry(_required_id(session_id))
+        with self._engine.translating(entry):
+            trash.delete(self._engine, entry, children)
 
     def restore(self, session_id: str) -> Session:
         """Bring a deleted session back, with everything below it that the same call deleted.
@@ -177,7 +191,8 @@ class SessionStore:
         """
         from hierstore import trash
 
-        trash.restore(self._engine, check_id(session_id))
+        with self._engine.translating(self._engine.entry(check_id(session_id))):
+            trash.restore(self._engine, session_id)
         return self.get(session_id)
 
     def purge(self, session_id: str | None = None) -> tuple[str, ...]:
@@ -192,9 +207,13 @@ class SessionStore:
         Raises:
             SessionNotFound: the one named is not in the trash.
         """
-        from hierstore import trash
+        from hierstore import purge
 
-        return trash.purge(self._engine, None if session_id is None else check_id(session_id))
+        maybe_id = None if session_id is None else check_id(session_id)
+        try:
+            return purge.purge(self._engine, maybe_id)
+        except OSError as error:
+            raise refusals.trash_unusable(error, maybe_id, self._engine.layout.trash) from error
 
     # Looking
 
@@ -216,7 +235,10 @@ class SessionStore:
         """
         from hierstore.check import check
 
-        return check(self._engine)
+        try:
+            return check(self._engine)
+        except OSError as error:
+            raise refusals.folder_unreadable(error, self._engine.layout.root) from error
 
     # Life
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hierstore import clock
-from hierstore.disk import files, journal
+from hierstore.disk import files, journal, refusals
 from hierstore.disk.cache import Entry
-from hierstore.disk.engine import Durable, Engine
+from hierstore.disk.durable import Durable
+from hierstore.disk.engine import Engine
 from hierstore.disk.locks import TREE
 from hierstore.disk.logfile import SUFFIX, append_offline, parse_log, past_path, read_header
-from hierstore.errors import HasChildren, HierstoreError, SessionExists, SessionNotFound
-from hierstore.forks import detach, detach_trashed
+from hierstore.errors import HasChildren, HierstoreError, SessionNotFound
 from hierstore.log.events import event
 from hierstore.naming import file_name
 from hierstore.tree import children, descendants, note_child
@@ -142,14 +142,14 @@ def _move_to_trash(engine: Engine, entry: Entry, nonce: str | None, batch: str, 
     if files.exists(entry.path) and read_header(entry.path).get("nonce") == nonce:
         # The next log of this name must not have an mtime that this one had.
         _raise_floor(entry)
-        engine.close_log(entry)
+        engine.logs.close(entry)
         files.rename(entry.path, target)
         durable.add_directory(engine.layout.trash)
         durable.add_directory(os.path.dirname(entry.path))
     engine.cache.forget(entry)
     if not files.exists(target):
         return
-    for number in _past_numbers(entry.path):
+    for number in past_numbers(entry.path):
         if not files.exists(entry.path):
             files.rename(past_path(entry.path, number), past_path(target, number))
     _mark(target, entry.id, "deleted", batch)
@@ -163,7 +163,7 @@ def _raise_floor(entry: Entry) -> None:
         files.utime(entry.stripe.fd, ns=(floor.st_atime_ns, found.st_mtime_ns))
 
 
-def _past_numbers(path: bytes) -> list[int]:
+def past_numbers(path: bytes) -> list[int]:
     """The numbers of the past files beside a log."""
     stem = os.path.basename(past_path(path, 0)).removesuffix(b"0")
     return [
@@ -206,7 +206,7 @@ def restore(engine: Engine, session_id: str) -> None:
             raise SessionNotFound(f"Session {session_id!r} is no longer in the trash.", session_id=session_id)
         for found_id in returning:
             if engine.exists(found_id):
-                raise SessionExists(f"There is a session {found_id!r} already.", session_id=found_id)
+                raise refusals.already_there(found_id)
         record = {
             "do": "restore",
             "root": session_id,
@@ -268,7 +268,7 @@ def _move_from_trash(engine: Engine, entry: Entry, source: bytes, batch: str, du
     engine.layout.make_folder(entry.path, engine.power)
     # Said in the log before it gets its name back: a log under a session's name never says that it is deleted.
     _mark(source, entry.id, "restored", batch)
-    for number in _past_numbers(source):
+    for number in past_numbers(source):
         files.rename(past_path(source, number), past_path(entry.path, number))
     files.place(source, entry.path)
     durable.add_directory(os.path.dirname(entry.path))
@@ -311,94 +311,3 @@ def _redo(engine: Engine, path: bytes, record: dict[str, Any]) -> None:
             _APPLY[record["do"]](engine, record, durable)
             durable.sync()
             journal.finish(path)
-
-
-# Purging
-
-
-def purge(engine: Engine, session_id: str | None) -> tuple[str, ...]:
-    """Remove sessions in the trash for good; what living forks show of them stays with the forks.
-
-    Args:
-        engine: the store's.
-        session_id: which one (every deleted session of that id), or None for all.
-
-    Returns:
-        The ids, in the order of their deletion.
-
-    Raises:
-        SessionNotFound: the one named is not in the trash.
-    """
-    engine.check_writable()
-    finish_pending(engine)
-    # One tree lock for each log: forks of its forks may appear in between, so a fork is detached under its own lock
-    # and the links are counted again until none is left.
-    items = [item for item in trashed(engine) if session_id in (None, item.session_id)]
-    if session_id is not None and not items:
-        raise SessionNotFound(f"There is no session {session_id!r} in the trash.", session_id=session_id)
-    # Forks of forks first: what goes anyway needs no copy of what it shows.
-    for item in sorted(items, key=lambda item: -len(_past_numbers(item.path))):
-        _detach_forks(engine, item)
-        with engine.holding([], tree=True, about=engine.entry(item.session_id)) as durable:
-            nonce = read_header(item.path).get("nonce")
-            for number in _past_numbers(item.path):
-                files.remove(past_path(item.path, number))
-            files.remove(item.path)
-            _purge_quarantine(engine, item, nonce)
-            durable.add_directory(engine.layout.trash)
-    return tuple(item.session_id for item in items)
-
-
-def _purge_quarantine(engine: Engine, item: Trashed, nonce: object) -> None:
-    stem = engine.layout.quarantine_stem(engine.layout.log(item.session_id), str(nonce))
-    for name in files.names(engine.layout.quarantine):
-        if name.startswith(stem):
-            files.remove(os.path.join(engine.layout.quarantine, name))
-
-
-def _detach_forks(engine: Engine, item: Trashed) -> None:
-    """Give every fork that links a trashed log its own copy of what it shows."""
-    while True:
-        try:
-            found = files.stat(item.path)
-        except FileNotFoundError:
-            return
-        linking = _past_files(engine, found.st_dev, found.st_ino) if found.st_nlink > 1 else []
-        if not linking:
-            return
-        for folder, path in linking:
-            log = path.rpartition(b".past")[0] + SUFFIX
-            maybe_id = read_header(log).get("session")
-            if folder == engine.layout.trash:
-                with engine.holding([], tree=True, about=engine.entry(item.session_id)):
-                    if isinstance(maybe_id, str) and files.exists(log):
-                        detach_trashed(engine, log, maybe_id)
-                    files.remove(path)
-            elif isinstance(maybe_id, str):
-                owner = engine.entry(maybe_id)
-                with engine.holding([owner]) as durable:
-                    try:
-                        detach(engine, owner, durable)
-                    except SessionNotFound:
-                        continue
-                    files.remove(path)
-            else:
-                files.remove(path)
-
-
-def _past_files(engine: Engine, device: int, inode: int) -> list[tuple[bytes, bytes]]:
-    """Every past file, of sessions and in the trash, that is a link to one inode."""
-    layout = engine.layout
-    folders = [layout.trash, *(os.path.join(layout.sessions, name) for name in files.names(layout.sessions))]
-    found = []
-    for folder in folders:
-        for name in files.names(folder):
-            if b".past" in name:
-                path = os.path.join(folder, name)
-                try:
-                    stat = files.lstat(path)
-                except FileNotFoundError:
-                    continue
-                if (stat.st_dev, stat.st_ino) == (device, inode):
-                    found.append((folder, path))
-    return found

@@ -7,18 +7,18 @@ finds its children without looking at every session; a note whose child does not
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-from hierstore.disk import files
+from hierstore.disk import files, refusals
 from hierstore.disk.cache import Entry
-from hierstore.disk.engine import Durable, Engine
+from hierstore.disk.durable import Durable
+from hierstore.disk.engine import Engine
 from hierstore.disk.logfile import SUFFIX, read_header
 from hierstore.errors import (
     CorruptLog,
     FormatTooNew,
     HierarchyCycle,
-    SessionExists,
     SessionNotFound,
     UnreadableLog,
 )
@@ -48,7 +48,7 @@ def create(engine: Engine, session_id: str, facts: Mapping[str, Any]) -> Entry:
         engine.read(parent)
     with engine.holding([entry] if parent is None else [entry, parent]) as durable:
         if engine.exists(session_id):
-            raise SessionExists(f"There is a session {session_id!r} already.", session_id=session_id)
+            raise refusals.already_there(session_id)
         if parent is not None:
             note_child(engine, parent, session_id, durable)
         engine.create(entry, facts, durable)
@@ -154,19 +154,51 @@ def move(engine: Engine, entry: Entry, parent_id: str | None) -> None:
 def session_ids(engine: Engine) -> Iterator[str]:
     """The ids of all sessions, in no order; logs without a readable header are passed over."""
     engine.check_open()
-    layout = engine.layout
-    for folder in sorted(files.names(layout.sessions)):
-        for name in files.names(os.path.join(layout.sessions, folder)):
-            if not name.endswith(SUFFIX):
-                continue
-            session_id = name.removesuffix(SUFFIX).decode()
-            if b"~" in name:
-                maybe_id = read_header(os.path.join(layout.sessions, folder, name)).get("session")
-                if not isinstance(maybe_id, str) or file_name(maybe_id).encode() + SUFFIX != name:
-                    continue
-                session_id = maybe_id
-            if b"%02x" % stripe_of(session_id) == folder:
-                yield session_id
+    sessions = engine.layout.sessions
+    try:
+        for folder in sorted(files.names(sessions)):
+            for name in files.names(os.path.join(sessions, folder)):
+                maybe_id = _maybe_id(os.path.join(sessions, folder, name)) if name.endswith(SUFFIX) else None
+                if maybe_id is not None and b"%02x" % stripe_of(maybe_id) == folder:
+                    yield maybe_id
+    except OSError as error:
+        raise refusals.folder_unreadable(error, sessions) from error
+
+
+def _maybe_id(path: bytes) -> str | None:
+    """The id of a log by its name, or, where the name is a hash, by its header."""
+    name = os.path.basename(path).removesuffix(SUFFIX).decode(errors="replace")
+    if "~" not in name:
+        return name
+    try:
+        maybe_id = read_header(path).get("session")
+    except UnreadableLog:
+        return None
+    return maybe_id if isinstance(maybe_id, str) and file_name(maybe_id) == name else None
+
+
+class _Seen(NamedTuple):
+    """What the tree shows of a session, and needs to know of it: not its state, or a walk would hold all histories."""
+
+    parent_id: str | None
+    children: tuple[str, ...]
+    title: str | None
+    kind: str | None
+    messages: int
+    created_at: float
+    error: str | None
+
+
+def _look(engine: Engine, session_id: str) -> _Seen | None:
+    """The session as the tree shows it; None when there is none."""
+    try:
+        state = engine.read(engine.entry(session_id))
+    except SessionNotFound:
+        return None
+    except BAD_LOG as error:
+        return _Seen(None, (), None, None, 0, 0.0, str(error))
+    facts = state.facts
+    return _Seen(facts.parent_id, facts.children, facts.title, facts.kind, state.count, facts.created_at, None)
 
 
 def tree(engine: Engine, session_id: str | None) -> TreeNode | tuple[TreeNode, ...]:
@@ -176,47 +208,51 @@ def tree(engine: Engine, session_id: str | None) -> TreeNode | tuple[TreeNode, .
     every session is somewhere in the forest, once.
     """
     if session_id is not None:
-        entry = engine.entry(session_id)
-        engine.read(entry)
-        return _node(engine, entry, set())
-    states: dict[str, State] = {}
-    for found_id in session_ids(engine):
-        try:
-            states[found_id] = engine.read(engine.entry(found_id))
-        except UNSHOWN:
-            continue
-    seen: set[str] = set()
-    in_order = sorted(states, key=lambda found_id: (states[found_id].facts.created_at, found_id))
-    roots = [found_id for found_id in in_order if states[found_id].facts.parent_id not in states]
-    nodes = [_node(engine, engine.entry(found_id), seen) for found_id in roots if found_id not in seen]
-    nodes += [_node(engine, engine.entry(found_id), seen) for found_id in in_order if found_id not in seen]
-    return tuple(nodes)
+        engine.read(engine.entry(session_id))
+        nodes: dict[str, _Seen | None] = {}
+
+        def look(found_id: str) -> _Seen | None:
+            if found_id not in nodes:
+                nodes[found_id] = _look(engine, found_id)
+            return nodes[found_id]
+
+        return _node(look, session_id, set())
+    seen = {found_id: node for found_id in session_ids(engine) if (node := _look(engine, found_id)) is not None}
+    # Those that cannot be read last: what notes one of them as its child shows it there.
+    in_order = sorted(seen, key=lambda found_id: (bool(seen[found_id].error), seen[found_id].created_at, found_id))
+    roots = [found_id for found_id in in_order if seen[found_id].parent_id not in seen]
+    done: set[str] = set()
+    # Those that are left over when all roots are drawn stand in a cycle.
+    return tuple([_node(seen.get, found_id, done) for found_id in (*roots, *in_order) if found_id not in done])
 
 
-def _node(engine: Engine, entry: Entry, seen: set[str]) -> TreeNode:
-    """The tree below an entry, without recursion: a hierarchy may be deeper than Python's stack."""
-    seen.add(entry.id)
-    stack: list[tuple[Entry, Iterator[Entry], list[TreeNode]]] = []
-    done: list[TreeNode] = []
-    stack.append((entry, iter(_children_if_readable(engine, entry)), done))
+def _node(look: Callable[[str], _Seen | None], root_id: str, done: set[str]) -> TreeNode:
+    """The tree below a session, without recursion: a hierarchy may be deeper than Python's stack."""
+    done.add(root_id)
+    stack: list[tuple[str, Iterator[str], list[TreeNode]]] = [(root_id, _below(look, root_id), [])]
     while True:
-        current, below, nodes = stack[-1]
-        child = next(below, None)
-        if child is not None:
-            if child.id not in seen:
-                seen.add(child.id)
-                stack.append((child, iter(_children_if_readable(engine, child)), []))
+        session_id, below, nodes = stack[-1]
+        child_id = next((found_id for found_id in below if found_id not in done), None)
+        if child_id is not None:
+            done.add(child_id)
+            stack.append((child_id, _below(look, child_id), []))
             continue
         stack.pop()
-        node = _leaf(engine, current, tuple(nodes))
+        seen = look(session_id)
+        node = TreeNode(session_id, None, None, 0, ()) if seen is None else _drawn(session_id, seen, nodes)
         if not stack:
             return node
         stack[-1][2].append(node)
 
 
-def _leaf(engine: Engine, entry: Entry, below: tuple[TreeNode, ...]) -> TreeNode:
-    try:
-        state = engine.read(entry)
-    except UNSHOWN:
-        return TreeNode(entry.id, None, None, 0, below)
-    return TreeNode(entry.id, state.facts.title, state.facts.kind, state.count, below)
+def _drawn(session_id: str, seen: _Seen, nodes: list[TreeNode]) -> TreeNode:
+    return TreeNode(session_id, seen.title, seen.kind, seen.messages, tuple(nodes), seen.error)
+
+
+def _below(look: Callable[[str], _Seen | None], session_id: str) -> Iterator[str]:
+    seen = look(session_id)
+    for child_id in seen.children if seen is not None else ():
+        child = look(child_id)
+        # A child that cannot be read does not say whose it is: shown where it was noted.
+        if child is not None and (child.parent_id == session_id or child.error is not None):
+            yield child_id

@@ -11,10 +11,10 @@ PACKAGE = Path(hierstore.__file__).parent
 
 # Each room may import from those before it, and from itself.
 ROOMS = [
-    {"errors", "clock", "naming", "values", "model"},
+    {"errors", "clock", "naming", "values", "model", "history"},
     {"log"},
     {"disk"},
-    {"tree", "snapshots", "forks", "trash", "check"},
+    {"tree", "snapshots", "forks", "trash", "purge", "check", "drafts", "turns"},
     {"session"},
     {"store"},
     {"__init__"},
@@ -79,7 +79,7 @@ def test_every_public_name_is_exported_and_documented() -> None:
 def test_modules_and_functions_stay_small() -> None:
     for module, tree in _modules().items():
         lines = max((getattr(node, "end_lineno", 0) for node in ast.walk(tree)), default=0)
-        assert lines <= 800, f"{module} has {lines} lines"
+        assert lines <= 500, f"{module} has {lines} lines"
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert node.end_lineno is not None

@@ -85,7 +85,9 @@ def _label(node: TreeNode, room: int, *, is_cut: bool) -> Text:
     from rich.text import Text
 
     facts = [one_line(node.kind, 20)] if node.kind else []
-    if node.message_count or not node.children:
+    if node.error is not None:
+        facts.append("cannot be read")
+    elif node.message_count or not node.children:
         facts.append(count(node.message_count, "message"))
     if is_cut:
         facts.append(f"{len(list(_all(node.children))):,} more below")

@@ -12,8 +12,8 @@ import weakref
 from collections.abc import Callable
 
 from hierstore.disk.locks import Stripe
+from hierstore.history import History
 from hierstore.log.state import State
-from hierstore.model import History
 
 Head = tuple[int, int, int, int, State]
 """(st_mtime_ns, st_size, st_ino, st_dev, state): what one ``fstat`` under the lock said, and the state of those bytes.

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from hierstore import clock
-from hierstore.disk import files
+from hierstore.disk import files, refusals
 from hierstore.errors import CorruptLog, FormatTooNew, SessionNotFound, UnreadableLog
+from hierstore.history import History
 from hierstore.log import frame
 from hierstore.log.events import FORMAT, Past, commit, header, parse
 from hierstore.log.state import State, fold, initial
-from hierstore.model import History
 from hierstore.values import loads
 
 SUFFIX = b".jsonl"
@@ -24,17 +23,25 @@ _PAST_EVENT = b'\n{"events":[{"type":"past"'
 
 
 def read_header(path: bytes) -> dict[str, Any]:
-    """The first line of a log, unchecked, as JSON; empty where there is none."""
+    """The first line of a log, unchecked, as JSON; empty where there is no log, or no JSON in it.
+
+    Raises:
+        UnreadableLog: it is there, and the system does not let us read it.
+    """
     try:
         fd = files.open_regular(path, files.READ)
-    except OSError:
+        try:
+            line = files.read(fd, 2**14, 0).split(b"\n", 1)[0]
+        finally:
+            files.close(fd)
+    except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise refusals.unreadable(error, os.path.basename(path).removesuffix(SUFFIX).decode(), path) from error
     try:
-        top = loads(files.read(fd, 2**14, 0).split(b"\n", 1)[0])
-    except (OSError, ValueError):
+        top = loads(line)
+    except ValueError:
         return {}
-    finally:
-        files.close(fd)
     return top if isinstance(top, dict) else {}
 
 
@@ -183,12 +190,12 @@ def _load_past(pasts: tuple[Past, ...], session_id: str, path: bytes, known: Pas
                 found = files.fstat(fd)
                 # While some fork has it the inode cannot be another's; and up to its size it never changes.
                 key = (*key, found.st_dev, found.st_ino, past.size, past.chain, past.revision, past.kept)
-                data = b"" if key in known else files.read(fd, past.size, 0)
+                maybe_known = known.get(key)
+                data = files.read(fd, past.size, 0) if maybe_known is None else b""
             finally:
                 files.close(fd)
         except OSError as error:
-            raise unreadable(error, session_id, file) from error
-        maybe_known = known.get(key)
+            raise refusals.unreadable(error, session_id, file) from error
         if maybe_known is not None:
             history, count = maybe_known, past.kept
             continue
@@ -211,34 +218,28 @@ def _fold_past(data: bytes, past: Past, session_id: str, before: History, count:
     return _Loaded(state.history_at(past.revision)[0], past.kept, None)
 
 
-def append_offline(path: bytes, session_id: str, decide: Callable[[State], Sequence[Mapping[str, Any]]]) -> None:
-    """Commit events to a log that no session's name points to, as one in the trash.
+def append_offline(path: bytes, session_id: str, decide: Callable[[State], Sequence[Mapping[str, Any]]]) -> bool:
+    """Commit events to a log that no session's name points to, as one in the trash; none is no commit.
 
-    The caller keeps others away. A damaged log is left as it is.
+    The caller keeps others away.
+
+    Returns:
+        False when the log, or a fork's past, is damaged or missing; it is then left as it is.
     """
     fd = files.open_regular(path, files.APPEND)
     try:
         data = files.read(fd, files.fstat(fd).st_size, 0)
         try:
             parsed = parse_log(data, session_id, path)
-        except (CorruptLog, SessionNotFound):
-            return
+        except (CorruptLog, UnreadableLog, SessionNotFound):
+            return False
         if frame.judge(data[parsed.end :]) not in (frame.Tail.CLEAN, frame.Tail.TORN) or parsed.fault is not None:
-            return
+            return False
         events = decide(parsed.state)
         if events:
             files.ftruncate(fd, parsed.end)
             line, _ = frame.seal(commit(events, parsed.state.revision + 1, clock.now()), parsed.chain)
             files.write_all(fd, line)
+        return True
     finally:
         files.close(fd)
-
-
-def unreadable(error: OSError, session_id: str, path: bytes) -> UnreadableLog:
-    """The error for a log that is there and cannot be read."""
-    name = os.fsdecode(path)
-    why = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-    return UnreadableLog(
-        f"The log {name} of session {session_id!r} cannot be read: {why}.",
-        session_id=session_id, path=name, errno=error.errno,
-    )  # fmt: skip

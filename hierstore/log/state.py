@@ -12,9 +12,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from hierstore.history import History, Messages
 from hierstore.log.events import Past, parse
 from hierstore.log.frame import EVENTS_START, MESSAGE_START
-from hierstore.model import History, Message, Messages, SessionInfo, Snapshot
+from hierstore.model import Message, SessionInfo, Snapshot
 from hierstore.values import encode, loads
 
 

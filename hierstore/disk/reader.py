@@ -1,0 +1,252 @@
+"""Reading a session: from the cache where the file's stamp says so, else what is new of it, under its lock."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from hierstore.disk import files, logfile, refusals
+from hierstore.disk.cache import Cache, Entry
+from hierstore.errors import CorruptLog, UnreadableLog
+from hierstore.log import frame
+from hierstore.log.state import State, fold
+from hierstore.naming import stripe_of
+
+if TYPE_CHECKING:
+    from hierstore.disk.descriptors import OpenLogs
+    from hierstore.disk.layout import Layout
+    from hierstore.disk.locks import LockTable
+
+MAX_ATTEMPTS = 5
+
+
+class Reader:
+    """One process's view of one store's sessions. All methods may be called from any thread.
+
+    Args:
+        layout: where everything is.
+        cache: the entries.
+        locks: the stripes.
+        logs: the open logs.
+        read_only: take no lock.
+    """
+
+    def __init__(self, layout: Layout, cache: Cache, locks: LockTable, logs: OpenLogs, *, read_only: bool) -> None:
+        self._layout = layout
+        self._cache = cache
+        self._locks = locks
+        self._logs = logs
+        self._read_only = read_only
+        self._keeps_open = files.KEEPS_OPEN_FILES_MOVABLE
+
+    def entry(self, session_id: str) -> Entry:
+        """The entry of an id that ``naming.check_id`` has passed."""
+        return self._cache.entry(session_id, self._make_entry)
+
+    def _make_entry(self, session_id: str) -> Entry:
+        return Entry(session_id, self._layout.log(session_id), self._locks.stripes[stripe_of(session_id)])
+
+    def exists(self, session_id: str) -> bool:
+        """Whether the session has a log.
+
+        Raises:
+            UnreadableLog: the system does not say.
+        """
+        self.check_open()
+        path = self._layout.log(session_id)
+        try:
+            if files.stat(path).st_size == 0:
+                return False
+            fd = files.open_regular(path, files.READ)
+            try:
+                # A power cut may leave zeros for a log that was never synced.
+                return files.read(fd, 1, 0) != b"\0"
+            finally:
+                files.close(fd)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise refusals.unreadable(error, session_id, path) from error
+
+    def check_open(self) -> None:
+        """Refuse to work for a store that was closed.
+
+        Raises:
+            StoreClosed: it was.
+        """
+        if self._logs.is_closed:
+            raise refusals.closed(self._layout.root)
+
+    def read(self, entry: Entry) -> State:
+        """The session as it is on disk now.
+
+        Raises:
+            SessionNotFound, UnreadableLog, CorruptLog, FormatTooNew, LockTimeout, StoreClosed.
+        """
+        head = entry.head
+        if head is not None:
+            mtime, size, inode, device, state = head
+            try:
+                found = files.stat(entry.path)
+            except OSError:
+                return self.refresh(entry)
+            # Equality in all four, never "not newer": a file put back from a backup is older.
+            if (
+                found.st_mtime_ns == mtime
+                and found.st_size == size
+                and found.st_ino == inode
+                and found.st_dev == device
+            ):
+                entry.used = True
+                return state
+        return self.refresh(entry)
+
+    def refresh(self, entry: Entry) -> State:
+        """The same, past the quick way: read what is new, under the lock."""
+        if self._read_only:
+            return self._read_without_lock(entry)
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                state = self._read_new(entry)
+            except OSError as error:
+                raise refusals.unreadable(error, entry.id, entry.path) from error
+            if state is not None:
+                return state
+        raise refusals.corrupt(entry, 0, "kept changing other than by growing")
+
+    def _read_new(self, entry: Entry) -> State | None:
+        """Read what is new, once; None when everything must be read again."""
+        if entry.stripe.owner == threading.get_ident():
+            return self.digest(entry, *self.read_bytes(entry))
+        self.lock(entry)
+        is_locked = True
+        try:
+            found, data, base = self.read_bytes(entry)
+            if not self._keeps_open:
+                self._logs.close(entry)
+            is_locked = False
+            entry.stripe.release_file()
+            # Parsed after other processes were let in; this process's threads still wait for the mutex.
+            return self.digest(entry, found, data, base)
+        finally:
+            if is_locked:
+                entry.stripe.release()
+            else:
+                entry.stripe.mutex.release()
+
+    def lock(self, entry: Entry) -> None:
+        """Take the session's stripe, to read it."""
+        try:
+            entry.stripe.acquire()
+        except OSError as error:
+            raise refusals.unreadable(error, entry.id, entry.stripe.path) from error
+
+    def read_at(self, entry: Entry, revision: int) -> State:
+        """The session as it was at a revision that it has: the beginning of its log, folded anew."""
+        self.read(entry)
+        try:
+            fd = files.open_regular(entry.path, files.READ)
+            try:
+                # No lock: what is committed never changes, and what follows it is not looked at.
+                data = files.read(fd, files.fstat(fd).st_size, 0)
+            finally:
+                files.close(fd)
+        except FileNotFoundError:
+            raise refusals.not_found(entry.id) from None
+        except OSError as error:
+            raise refusals.unreadable(error, entry.id, entry.path) from error
+        return logfile.parse_log(data, entry.id, entry.path, revision).state
+
+    def read_bytes(self, entry: Entry) -> tuple[os.stat_result, bytes, State | None]:
+        """Under the lock: the stamp, the bytes not yet known, and the state that they follow on.
+
+        No bytes with a state mean that the state is current.
+        """
+        found = self.stat(entry)
+        head = entry.head
+        fd = self._logs.fd(entry, found)
+        try:
+            if head is not None and (head[2], head[3]) == (found.st_ino, found.st_dev):
+                if found.st_size > head[1]:
+                    data = files.read(fd, found.st_size - head[1], head[1])
+                    return files.fstat(fd), data, head[4]
+                if (head[0], head[1]) == (found.st_mtime_ns, found.st_size):
+                    return found, b"", head[4]
+            data = files.read(fd, found.st_size, 0)
+            return files.fstat(fd), data, None
+        except OSError as error:
+            raise refusals.unreadable(error, entry.id, entry.path) from error
+
+    def digest(self, entry: Entry, found: os.stat_result, data: bytes, base: State | None) -> State | None:
+        """Fold bytes read under the lock and store the result with their stamp, unless a tail is dirty.
+
+        Returns:
+            The state, or None when the bytes do not continue what was cached, and everything must be read again.
+        """
+        if base is not None:
+            if not data:
+                return base
+            scan = frame.scan(data, entry.chain, base.revision)
+            if scan.end != len(data):
+                # A torn tail, or another file's bytes: only reading it whole tells.
+                entry.drop()
+                return None
+            try:
+                state = fold(base, data)
+            except logfile.NO_COMMIT:
+                entry.drop()
+                return None
+            entry.publish(found, state, scan.chain)
+            if found.st_size >= entry.recount_at:
+                self._cache.hold(entry, found.st_size)
+        else:
+            entry.drop()
+            parsed = logfile.parse_log(data, entry.id, entry.path, known=self._cache.pasts)
+            state = parsed.state
+            if parsed.end == found.st_size == len(data) and parsed.fault is None:
+                entry.publish(found, state, parsed.chain)
+                self._cache.hold(entry, found.st_size, parsed.shared, parsed.shared_size)
+        return state
+
+    def _read_without_lock(self, entry: Entry) -> State:
+        """The committed prefix, for a store that only reads: an unfinished tail may be a write in progress."""
+        self.check_open()
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                fd = files.open_regular(entry.path, files.READ)
+            except FileNotFoundError:
+                entry.drop()
+                raise refusals.not_found(entry.id) from None
+            except OSError as error:
+                raise refusals.unreadable(error, entry.id, entry.path) from error
+            try:
+                # Before the bytes: a file that grows in between is larger than its stamp says, and read again.
+                found = files.fstat(fd)
+                data = files.read(fd, found.st_size, 0)
+            except OSError as error:
+                raise refusals.unreadable(error, entry.id, entry.path) from error
+            finally:
+                files.close(fd)
+            try:
+                with entry.stripe.mutex:
+                    state = self.digest(entry, found, data, None)
+            except (CorruptLog, UnreadableLog):
+                # The log, or a fork's past, may have been replaced between two calls; once more tells.
+                if attempt == MAX_ATTEMPTS - 1:
+                    raise
+                continue
+            if state is not None:
+                return state
+        raise refusals.corrupt(entry, 0, "kept changing other than by growing")
+
+    def stat(self, entry: Entry) -> os.stat_result:
+        """The log's ``stat``, with the stripe held."""
+        try:
+            return files.stat(entry.path)
+        except FileNotFoundError:
+            self._logs.close(entry)
+            self._cache.forget(entry)
+            raise refusals.not_found(entry.id) from None
+        except OSError as error:
+            raise refusals.unreadable(error, entry.id, entry.path) from error
