@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from hierstore.disk import files, journal
 from hierstore.disk.engine import Engine
@@ -12,7 +13,7 @@ from hierstore.errors import HierstoreError, LockTimeout, SessionNotFound, Store
 from hierstore.log import frame
 from hierstore.log.events import parse
 from hierstore.log.state import State
-from hierstore.model import CheckReport, Finding
+from hierstore.model import PLAIN_KEYS, CheckReport, Finding
 
 
 def check(engine: Engine) -> CheckReport:
@@ -106,7 +107,9 @@ class _Check:
 
     def _tail(self, session_id: str, path: bytes, tail: bytes, end: int) -> None:
         verdict = frame.judge(tail)
-        if verdict is frame.Tail.TORN and b"\n" in tail and b"\0\0\0\0" not in tail:
+        if verdict is frame.Tail.TORN and b"\0\0\0\0" in tail:
+            verdict = frame.Tail.HOLE
+        if verdict is frame.Tail.TORN and b"\n" in tail:
             self.problem("corrupt", session_id, path, f"Its last line, at byte {end}, is damaged.")
         elif verdict is frame.Tail.TORN:
             self.note(
@@ -124,7 +127,8 @@ class _Check:
         for number, line in enumerate(lines.splitlines()[1:], 1):
             try:
                 record = parse(line)
-                good = record["seq"] == number and isinstance(record["events"], list)
+                events = record["events"]
+                good = record["seq"] == number and isinstance(events, list) and all(map(_is_event, events))
             except (ValueError, KeyError, TypeError, AttributeError):
                 good = False
             if not good:
@@ -199,3 +203,8 @@ class _Check:
             stem = name.partition(b".past")[0]
             if b".past" in name and stem not in logs:
                 self.note("stray", None, os.path.join(folder, name), "A past that no fork's log goes with.")
+
+
+def _is_event(event: Mapping[str, Any]) -> bool:
+    """Whether an event can be folded; of a message, also whether it can be shown."""
+    return isinstance(event["type"], str) and (event["type"] != "message" or event.keys() >= PLAIN_KEYS)

@@ -31,10 +31,15 @@ def purge(engine: Engine, session_id: str | None) -> tuple[str, ...]:
     if session_id is not None and not items:
         raise SessionNotFound(f"There is no session {session_id!r} in the trash.", session_id=session_id)
     # Forks of forks first: what goes anyway needs no copy of what it shows.
-    for item in sorted(items, key=lambda item: -len(past_numbers(item.path))):
+    for item in sorted(items, key=lambda item: -_pasts(engine, item)):
         with engine.translating(engine.entry(item.session_id)):
             _purge_one(engine, item)
     return tuple(item.session_id for item in items)
+
+
+def _pasts(engine: Engine, item: Trashed) -> int:
+    with engine.translating(engine.entry(item.session_id)):
+        return len(past_numbers(item.path))
 
 
 def _purge_one(engine: Engine, item: Trashed) -> None:

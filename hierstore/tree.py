@@ -7,7 +7,7 @@ finds its children without looking at every session; a note whose child does not
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from hierstore.disk import files, refusals
@@ -113,15 +113,18 @@ def descendants(engine: Engine, entry: Entry) -> list[Entry]:
         elif child.id not in seen:
             seen.add(child.id)
             found.append(child)
-            stack.append(iter(_children_if_readable(engine, child)))
+            stack.append(iter(_children_anyway(engine, child)))
     return found
 
 
-def _children_if_readable(engine: Engine, entry: Entry) -> list[Entry]:
+def _children_anyway(engine: Engine, entry: Entry) -> list[Entry]:
+    """The children, also of a session that cannot be read: then by looking at every session for those that name it."""
     try:
         return children(engine, entry)
-    except UNSHOWN:
+    except SessionNotFound:
         return []
+    except BAD_LOG:
+        return [engine.entry(found_id) for found_id in _Looks(engine).naming(entry.id)]
 
 
 def move(engine: Engine, entry: Entry, parent_id: str | None) -> None:
@@ -209,50 +212,73 @@ def tree(engine: Engine, session_id: str | None) -> TreeNode | tuple[TreeNode, .
     """
     if session_id is not None:
         engine.read(engine.entry(session_id))
-        nodes: dict[str, _Seen | None] = {}
-
-        def look(found_id: str) -> _Seen | None:
-            if found_id not in nodes:
-                nodes[found_id] = _look(engine, found_id)
-            return nodes[found_id]
-
-        return _node(look, session_id, set())
-    seen = {found_id: node for found_id in session_ids(engine) if (node := _look(engine, found_id)) is not None}
+        return _node(_Looks(engine), session_id, set())
+    looks = _Looks(engine)
+    seen = looks.all()
     # Those that cannot be read last: what notes one of them as its child shows it there.
     in_order = sorted(seen, key=lambda found_id: (bool(seen[found_id].error), seen[found_id].created_at, found_id))
     roots = [found_id for found_id in in_order if seen[found_id].parent_id not in seen]
     done: set[str] = set()
     # Those that are left over when all roots are drawn stand in a cycle.
-    return tuple([_node(seen.get, found_id, done) for found_id in (*roots, *in_order) if found_id not in done])
+    return tuple([_node(looks, found_id, done) for found_id in (*roots, *in_order) if found_id not in done])
 
 
-def _node(look: Callable[[str], _Seen | None], root_id: str, done: set[str]) -> TreeNode:
+class _Looks:
+    """One look at each session of a walk."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._seen: dict[str, _Seen | None] = {}
+        self._all: dict[str, _Seen] | None = None
+
+    def at(self, session_id: str) -> _Seen | None:
+        """What the tree shows of a session; None when there is none."""
+        if session_id not in self._seen:
+            self._seen[session_id] = _look(self._engine, session_id)
+        return self._seen[session_id]
+
+    def all(self) -> dict[str, _Seen]:
+        """The same of every session there is."""
+        if self._all is None:
+            looked = ((found_id, self.at(found_id)) for found_id in session_ids(self._engine))
+            self._all = {found_id: seen for found_id, seen in looked if seen is not None}
+        return self._all
+
+    def below(self, session_id: str) -> Iterator[str]:
+        """The children of a session, in the order in which it noted them."""
+        seen = self.at(session_id)
+        if seen is None:
+            return
+        # What a session that cannot be read noted is lost; its children's own logs still name it.
+        if seen.error is not None:
+            yield from self.naming(session_id)
+        for child_id in seen.children:
+            child = self.at(child_id)
+            # A child that cannot be read does not say whose it is: shown where it was noted.
+            if child is not None and (child.parent_id == session_id or child.error is not None):
+                yield child_id
+
+    def naming(self, session_id: str) -> list[str]:
+        """The sessions whose own logs say that this one is their parent, in the order of their making."""
+        found = [found_id for found_id, seen in self.all().items() if seen.parent_id == session_id]
+        return sorted(found, key=lambda found_id: (self.all()[found_id].created_at, found_id))
+
+
+def _node(looks: _Looks, root_id: str, done: set[str]) -> TreeNode:
     """The tree below a session, without recursion: a hierarchy may be deeper than Python's stack."""
     done.add(root_id)
-    stack: list[tuple[str, Iterator[str], list[TreeNode]]] = [(root_id, _below(look, root_id), [])]
+    stack: list[tuple[str, Iterator[str], list[TreeNode]]] = [(root_id, looks.below(root_id), [])]
     while True:
         session_id, below, nodes = stack[-1]
         child_id = next((found_id for found_id in below if found_id not in done), None)
         if child_id is not None:
             done.add(child_id)
-            stack.append((child_id, _below(look, child_id), []))
+            stack.append((child_id, looks.below(child_id), []))
             continue
         stack.pop()
-        seen = look(session_id)
-        node = TreeNode(session_id, None, None, 0, ()) if seen is None else _drawn(session_id, seen, nodes)
+        seen = looks.at(session_id)
+        shown = (None, None, 0) if seen is None else (seen.title, seen.kind, seen.messages)
+        node = TreeNode(session_id, *shown, tuple(nodes), None if seen is None else seen.error)
         if not stack:
             return node
         stack[-1][2].append(node)
-
-
-def _drawn(session_id: str, seen: _Seen, nodes: list[TreeNode]) -> TreeNode:
-    return TreeNode(session_id, seen.title, seen.kind, seen.messages, tuple(nodes), seen.error)
-
-
-def _below(look: Callable[[str], _Seen | None], session_id: str) -> Iterator[str]:
-    seen = look(session_id)
-    for child_id in seen.children if seen is not None else ():
-        child = look(child_id)
-        # A child that cannot be read does not say whose it is: shown where it was noted.
-        if child is not None and (child.parent_id == session_id or child.error is not None):
-            yield child_id

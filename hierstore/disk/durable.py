@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hierstore.disk import files, refusals
+from hierstore.errors import DurabilityError
 
 if TYPE_CHECKING:
     from hierstore.disk.cache import Entry
     from hierstore.disk.descriptors import OpenLogs
-    from hierstore.errors import DurabilityError
 
 
 def sync_and_close(entry: Entry, fd: int) -> None:

@@ -37,7 +37,9 @@ def read_header(path: bytes) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise refusals.unreadable(error, os.path.basename(path).removesuffix(SUFFIX).decode(), path) from error
+        # The name as far as it tells: in the trash a batch stands before it.
+        name = os.path.basename(path).removesuffix(SUFFIX).rpartition(b".")[2]
+        raise refusals.unreadable(error, name.decode(errors="replace"), path) from error
     try:
         top = loads(line)
     except ValueError:

@@ -1,0 +1,1 @@
+"""Measurements of hierstore beside what it claims to beat, in the same run: ``python -m benchmarks core``."""

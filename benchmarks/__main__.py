@@ -1,0 +1,25 @@
+"""``python -m benchmarks NAME``: run one of the benchmarks."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+BENCHMARKS = {"core": "append, read, cold open, fork, eight processes, memory and import beside SQLite"}
+
+
+def main(arguments: list[str]) -> int:
+    if arguments and arguments[0] in BENCHMARKS:
+        module = importlib.import_module(f"benchmarks.{arguments[0]}")
+        status: int = module.main(arguments[1:])
+        return status
+    asked = bool(arguments) and arguments[0] in ("-h", "--help")
+    where = sys.stdout if asked else sys.stderr
+    print("usage: python -m benchmarks NAME [options]; NAME --help shows the options\n", file=where)
+    for name, summary in BENCHMARKS.items():
+        print(f"  {name:<8} {summary}", file=where)
+    return 0 if asked else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
