@@ -243,7 +243,7 @@ class Session:
             labels: replaces the labels.
             pinned: keep it, however old.
             archived: out of sight in listings.
-            suspended: to be gone on with.
+            suspended: interrupted, and waiting to be resumed.
             derived: facts computed from the history; merged as metadata is, and cleared by reset and revert.
         """
         change: dict[str, Any] = {}

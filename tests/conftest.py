@@ -20,7 +20,7 @@ from hierstore import SessionStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# The same examples on every run and in every worker; nothing is written beside the checkout.
+# The same examples on every run and in every worker; no example database is kept.
 hypothesis.settings.register_profile("hierstore", derandomize=True, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("hierstore")
 

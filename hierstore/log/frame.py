@@ -6,7 +6,6 @@ The grammar and the reasons stand in ``FORMAT.md``.
 from __future__ import annotations
 
 import enum
-import re
 import zlib
 from typing import NamedTuple
 
@@ -18,8 +17,6 @@ r"""The length of a line's end: ``,"crc":"xxxxxxxx"}\n``."""
 MESSAGE_START = b'{"message":'
 EVENTS_START = b'{"events":'
 
-_SEAL = re.compile(rb',"crc":"([0-9a-f]{8})"\}\n')
-_SEQ = re.compile(rb',"seq":(\d+)$')
 _crc32 = zlib.crc32
 
 
@@ -74,11 +71,18 @@ def scan(data: bytes, chain: int, seq: int) -> Scan:
 
 def _sealed(data: bytes, end: int) -> tuple[int, int] | None:
     """The checksum and seq that stand in the line that ends at ``end``, if it has the right shape."""
-    match = _SEAL.fullmatch(data, end - SEAL_BYTES, end) if end >= SEAL_BYTES else None
-    if match is None:
+    seal = end - SEAL_BYTES
+    if seal < 0 or data[seal : seal + 8] != b',"crc":"' or data[end - 3 : end] != b'"}\n':
         return None
-    number = _SEQ.search(data, max(0, end - SEAL_BYTES - 30), end - SEAL_BYTES)
-    return None if number is None else (int(match[1], 16), int(number[1]))
+    digits = data[seal + 8 : end - 3]
+    mark = data.rfind(b',"seq":', max(0, seal - 30), seal)
+    number = data[mark + 7 : seal]
+    try:
+        crc = int(digits, 16)
+    except ValueError:
+        return None
+    # Only as seal() writes it: int() also takes signs, spaces, underscores and capitals.
+    return (crc, int(number)) if mark >= 0 and number.isdigit() and b"%08x" % crc == digits else None
 
 
 def _scan_lines(data: bytes, chain: int, seq: int) -> Scan:
