@@ -85,23 +85,23 @@ class Engine:
             found = reader.stat(entry)
             head = entry.head
             if (
-                head is None
-                or head[0] != found.st_mtime_ns
-                or head[1] != found.st_size
-                or head[2] != found.st_ino
-                or head[3] != found.st_dev
+                head is not None
+                and head[0] == found.st_mtime_ns
+                and head[1] == found.st_size
+                and head[2] == found.st_ino
+                and head[3] == found.st_dev
             ):
+                state: State | None = head[4]
+                is_whole = True
+            else:
                 found, data, base = reader.read_bytes(entry)
-                state = reader.digest(entry, found, data, base)
-                head = entry.head
-                if state is None:
-                    continue
-                if head is None:
-                    self._recover(entry, data)
-                    continue
-            if entry.poisoned:
-                raise refusals.not_durable(entry, 0, "an earlier sync failed")
-            return head[4]
+                state, is_whole = reader.digest(entry, found, data, base)
+            if state is not None and is_whole:
+                if entry.poisoned:
+                    raise refusals.not_durable(entry, 0, "an earlier sync failed")
+                return state
+            if state is not None:
+                self._recover(entry, data)
         raise refusals.corrupt(entry, 0, "kept changing other than by growing")
 
     def _recover(self, entry: Entry, data: bytes) -> None:

@@ -118,7 +118,7 @@ class Reader:
     def _read_new(self, entry: Entry) -> State | None:
         """Read what is new, once; None when everything must be read again."""
         if entry.stripe.owner == threading.get_ident():
-            return self.digest(entry, *self.read_bytes(entry))
+            return self.digest(entry, *self.read_bytes(entry))[0]
         self.lock(entry)
         is_locked = True
         try:
@@ -128,7 +128,7 @@ class Reader:
             is_locked = False
             entry.stripe.release_file()
             # Parsed after other processes were let in; this process's threads still wait for the mutex.
-            return self.digest(entry, found, data, base)
+            return self.digest(entry, found, data, base)[0]
         finally:
             if is_locked:
                 entry.stripe.release()
@@ -178,36 +178,40 @@ class Reader:
         except OSError as error:
             raise refusals.unreadable(error, entry.id, entry.path) from error
 
-    def digest(self, entry: Entry, found: os.stat_result, data: bytes, base: State | None) -> State | None:
+    def digest(self, entry: Entry, found: os.stat_result, data: bytes, base: State | None) -> tuple[State | None, bool]:
         """Fold bytes read under the lock and store the result with their stamp, unless a tail is dirty.
 
         Returns:
-            The state, or None when the bytes do not continue what was cached, and everything must be read again.
+            The state, and whether it is of the whole file, so that a writer may go on from it (asking the entry would
+            not tell: another thread may have dropped it for its age). No state when the bytes do not continue what was
+            cached, and everything must be read again.
         """
-        if base is not None:
-            if not data:
-                return base
-            scan = frame.scan(data, entry.chain, base.revision)
-            if scan.end != len(data):
-                # A torn tail, or another file's bytes: only reading it whole tells.
-                entry.drop()
-                return None
-            try:
-                state = fold(base, data)
-            except logfile.NO_COMMIT:
-                entry.drop()
-                return None
-            entry.publish(found, state, scan.chain)
-            if found.st_size >= entry.recount_at:
-                self._cache.hold(entry, found.st_size)
-        else:
+        if base is None:
+            return self._digest_whole(entry, found, data)
+        if not data:
+            return base, True
+        scan = frame.scan(data, entry.chain, base.revision)
+        try:
+            state = fold(base, data) if scan.end == len(data) else None
+        except logfile.NO_COMMIT:
+            state = None
+        if state is None:
+            # A torn tail, or another file's bytes: only reading it whole tells.
             entry.drop()
-            parsed = logfile.parse_log(data, entry.id, entry.path, known=self._cache.pasts)
-            state = parsed.state
-            if parsed.end == found.st_size == len(data) and parsed.fault is None:
-                entry.publish(found, state, parsed.chain)
-                self._cache.hold(entry, found.st_size, parsed.shared, parsed.shared_size)
-        return state
+            return None, False
+        entry.publish(found, state, scan.chain)
+        if found.st_size >= entry.recount_at:
+            self._cache.hold(entry, found.st_size)
+        return state, True
+
+    def _digest_whole(self, entry: Entry, found: os.stat_result, data: bytes) -> tuple[State, bool]:
+        entry.drop()
+        parsed = logfile.parse_log(data, entry.id, entry.path, known=self._cache.pasts)
+        is_whole = parsed.end == found.st_size == len(data) and parsed.fault is None
+        if is_whole:
+            entry.publish(found, parsed.state, parsed.chain)
+            self._cache.hold(entry, found.st_size, parsed.shared, parsed.shared_size)
+        return parsed.state, is_whole
 
     def _read_without_lock(self, entry: Entry) -> State:
         """The committed prefix, for a store that only reads: an unfinished tail may be a write in progress."""
@@ -230,7 +234,7 @@ class Reader:
                 files.close(fd)
             try:
                 with entry.stripe.mutex:
-                    state = self.digest(entry, found, data, None)
+                    state, _ = self.digest(entry, found, data, None)
             except (CorruptLog, UnreadableLog):
                 # The log, or a fork's past, may have been replaced between two calls; once more tells.
                 if attempt == MAX_ATTEMPTS - 1:
