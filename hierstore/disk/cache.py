@@ -41,6 +41,7 @@ class Entry:
         ctime: ``st_ctime_ns`` with ``head``: no part of its stamp, a hint for the listener.
         fd: a descriptor of the log, or -1.
         file: ``(st_dev, st_ino)`` behind ``fd``.
+        floor_ns: from the log's header: its mtime is kept larger, or it has no stamp.
         poisoned: a sync failed; no more writes through this entry.
         used: read since the cache last looked for something to drop.
         cost: the bytes that the cache counts for it.
@@ -49,7 +50,7 @@ class Entry:
     """
 
     __slots__ = (
-        "__weakref__", "chain", "cost", "ctime", "fd", "file", "head", "id", "path", "poisoned", "recount_at", "shared", "stripe",
+        "__weakref__", "chain", "cost", "ctime", "fd", "file", "floor_ns", "head", "id", "path", "poisoned", "recount_at", "shared", "stripe",
         "used",
     )  # fmt: skip
 
@@ -62,6 +63,7 @@ class Entry:
         self.ctime = 0
         self.fd = -1
         self.file = (0, 0)
+        self.floor_ns = 0
         self.poisoned = False
         self.used = False
         self.cost = 0

@@ -129,6 +129,7 @@ class Engine:
             )
         try:
             files.ftruncate(entry.fd, parsed.end)
+            files.raise_mtime(entry.fd, parsed.floor_ns)
         except OSError as error:
             raise refusals.write_failed(entry, error) from error
 
@@ -227,7 +228,11 @@ class Engine:
             done = files.write(fd, line)
             if done != len(line):
                 files.write_all(fd, line[done:])
-            return files.fstat(fd)
+            found = files.fstat(fd)
+            if found.st_mtime_ns <= entry.floor_ns:
+                files.raise_mtime(fd, entry.floor_ns)
+                found = files.fstat(fd)
+            return found
         except OSError as error:
             entry.drop()
             try:
@@ -329,11 +334,13 @@ class Engine:
         at = clock.now()
         created = event("created", **facts, **({"past": [list(item) for item in past]} if past else {}))
         nonce = os.urandom(8).hex()
-        data, chain = logfile.first_lines(entry.id, nonce, at, commit([created], 1, at))
+        # Above the mtime of any log that had this name before: a purged log's inode may be this one's.
+        floor_ns = files.fstat(entry.stripe.fd).st_mtime_ns
+        data, chain = logfile.first_lines(entry.id, nonce, at, commit([created], 1, at), floor_ns)
         self.layout.make_folder(entry.path, self.power)
         scratch = self.layout.scratch(b".log")
         try:
-            self._build(scratch, data, entry)
+            self._build(scratch, data, floor_ns)
             self._place(scratch, entry)
         except OSError:
             files.remove(scratch)
@@ -344,18 +351,18 @@ class Engine:
         found = files.stat(entry.path)
         durable.add_directory(os.path.dirname(entry.path))
         entry.poisoned = False
+        entry.floor_ns = floor_ns
         messages, count = (history[0].shared(history[1]), history[1]) if history else (History(), 0)
         state = apply(initial(entry.id, messages, count), {"events": [created], "at": at})
         entry.publish(found, state, chain)
         self.cache.hold(entry, found.st_size, history[0] if history else None, sum(item.size for item in past))
         return state
 
-    def _build(self, scratch: bytes, data: bytes, entry: Entry) -> None:
+    def _build(self, scratch: bytes, data: bytes, floor_ns: int) -> None:
         fd = files.create(scratch, self.layout.file_mode)
         try:
             files.write_all(fd, data)
-            # Above the mtime of any log that had this name before: a purged log's inode may be this one's.
-            files.raise_mtime(fd, files.fstat(entry.stripe.fd).st_mtime_ns)
+            files.raise_mtime(fd, floor_ns)
             if self.power:
                 files.sync(fd)
         finally:

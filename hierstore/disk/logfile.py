@@ -65,6 +65,7 @@ class Parsed(NamedTuple):
         end: where that prefix ends.
         chain: the chain value there.
         nonce: from the header; tells a log from another that had its name before.
+        floor_ns: from the header; the log's mtime is to be larger.
         shared: the history of the time before, which other forks may share, or None.
         shared_size: its bytes on disk.
         fault: why nothing may be appended even though no bytes follow the prefix, or None.
@@ -74,6 +75,7 @@ class Parsed(NamedTuple):
     end: int
     chain: int
     nonce: str
+    floor_ns: int
     shared: History | None
     shared_size: int
     fault: str | None
@@ -84,9 +86,9 @@ def past_path(path: bytes, number: int) -> bytes:
     return b"%b.past%d" % (path.removesuffix(SUFFIX), number)
 
 
-def first_lines(session_id: str, nonce: str, at: float, created: bytes) -> tuple[bytes, int]:
+def first_lines(session_id: str, nonce: str, at: float, created: bytes, floor_ns: int = 0) -> tuple[bytes, int]:
     """The header and the first commit of a new log, and the chain value at their end."""
-    top, chain = frame.seal(header(session_id, nonce, at), 0)
+    top, chain = frame.seal(header(session_id, nonce, at, floor_ns), 0)
     line, chain = frame.seal(created, chain)
     return top + line, chain
 
@@ -141,8 +143,8 @@ def parse_log(
     except NO_COMMIT as error:
         raise _no_commit(session_id, name) from error
     shared_size = sum(past.size for past in pasts)
-    nonce = top.get("nonce", "")
-    return Parsed(state, found.end, found.chain, nonce, history if pasts else None, shared_size, fault)
+    nonce, floor_ns = top.get("nonce", ""), top.get("floor_ns", 0)
+    return Parsed(state, found.end, found.chain, nonce, floor_ns, history if pasts else None, shared_size, fault)
 
 
 def _no_commit(session_id: str, name: str) -> CorruptLog:

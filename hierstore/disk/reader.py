@@ -192,7 +192,8 @@ class Reader:
             return base, True
         scan = frame.scan(data, entry.chain, base.revision)
         try:
-            state = fold(base, data) if scan.end == len(data) else None
+            is_next = scan.end == len(data) and found.st_mtime_ns > entry.floor_ns
+            state = fold(base, data) if is_next else None
         except logfile.NO_COMMIT:
             state = None
         if state is None:
@@ -207,7 +208,10 @@ class Reader:
     def _digest_whole(self, entry: Entry, found: os.stat_result, data: bytes) -> tuple[State, bool]:
         entry.drop()
         parsed = logfile.parse_log(data, entry.id, entry.path, known=self._cache.pasts)
+        entry.floor_ns = parsed.floor_ns
         is_whole = parsed.end == found.st_size == len(data) and parsed.fault is None
+        # A writer died before it could raise the mtime: the log that had this name before may have had this stamp.
+        is_whole = is_whole and found.st_mtime_ns > parsed.floor_ns
         if is_whole:
             entry.publish(found, parsed.state, parsed.chain)
             self._cache.hold(entry, found.st_size, parsed.shared, parsed.shared_size)

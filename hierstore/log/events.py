@@ -51,9 +51,16 @@ class Past(NamedTuple):
     kept: int
 
 
-def header(session_id: str, nonce: str, at: float) -> bytes:
-    """The body of a log's first line."""
-    record = {"hierstore": FORMAT, "session": session_id, "nonce": nonce, "at": at, "seq": 0}
+def header(session_id: str, nonce: str, at: float, floor_ns: int = 0) -> bytes:
+    """The body of a log's first line.
+
+    Args:
+        session_id: whose log it is.
+        nonce: tells it from any other log.
+        at: Unix seconds.
+        floor_ns: no log that had this name before was modified later; this one's mtime is always larger.
+    """
+    record = {"hierstore": FORMAT, "session": session_id, "nonce": nonce, "at": at, "floor_ns": floor_ns, "seq": 0}
     return encode(record, "session id")[:-1]
 
 
