@@ -48,7 +48,19 @@ class HierstoreError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by message and facts: the default would call the class with the message alone."""
-        return _rebuild, (type(self), str(self), self.__dict__)
+        facts = {name: value if _survives(value) else repr(value) for name, value in self.__dict__.items()}
+        return _rebuild, (type(self), str(self), facts)
+
+
+def _survives(value: object) -> bool:
+    """Whether a fact can be pickled: a caller's argument that was refused may be anything."""
+    import pickle
+
+    try:
+        pickle.dumps(value)
+    except (pickle.PicklingError, TypeError, AttributeError):
+        return False
+    return True
 
 
 def _rebuild(cls: type[HierstoreError], message: str, facts: dict[str, Any]) -> HierstoreError:

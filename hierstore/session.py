@@ -13,7 +13,7 @@ from hierstore.log.events import event
 from hierstore.log.state import State, merged
 from hierstore.model import Message, SessionInfo, Snapshot
 from hierstore.naming import check_id
-from hierstore.snapshots import PastSession
+from hierstore.snapshots import PastSession, Target
 from hierstore.turns import Turn
 from hierstore.values import json_object, maybe_text, text_set
 
@@ -283,7 +283,7 @@ class Session:
         self,
         session_id: str | None = None,
         *,
-        at: Snapshot | str | int | None = None,
+        at: Target | None = None,
         title: str | None = None,
         kind: str | None = "branch",
     ) -> Session:
@@ -343,11 +343,11 @@ class Session:
         """The snapshots, the oldest first."""
         return self._engine.read(self._entry).facts.snapshots
 
-    def revert(self, to: Snapshot | str | int) -> None:
+    def revert(self, to: Target) -> None:
         """Make the history again what it was; nothing is removed from the log.
 
         Args:
-            to: a snapshot, a snapshot's id, a revision, or a message's id: up to and with that message.
+            to: a snapshot or its id, a revision, or a message or its id: up to and with that message.
 
         Raises:
             RevisionNotFound: the session has no such thing.
@@ -364,7 +364,7 @@ class Session:
         """
         snapshots.undo_revert(self._engine, self._entry)
 
-    def at(self, revision: Snapshot | str | int) -> PastSession:
+    def at(self, revision: Target) -> PastSession:
         """The session as it was at a revision, read-only; a snapshot or a message id stands for its revision.
 
         Raises:

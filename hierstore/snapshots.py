@@ -12,10 +12,10 @@ from hierstore.errors import RevisionNotFound
 from hierstore.history import Messages
 from hierstore.log.events import event
 from hierstore.log.state import State
-from hierstore.model import SessionInfo, Snapshot
+from hierstore.model import Message, SessionInfo, Snapshot
 
-Target = Snapshot | str | int
-"""A snapshot, a snapshot's or message's id, or a revision."""
+Target = Snapshot | Message | str | int
+"""A snapshot or message or the id of one, or a revision."""
 
 
 def resolve(state: State, target: object) -> tuple[int, int]:
@@ -27,7 +27,7 @@ def resolve(state: State, target: object) -> tuple[int, int]:
     Raises:
         RevisionNotFound: the session has no such thing.
     """
-    if isinstance(target, Snapshot):
+    if isinstance(target, Snapshot | Message):
         target = target.id
     if isinstance(target, int) and not isinstance(target, bool) and 1 <= target <= state.revision:
         return target, state.counts[target - 1]

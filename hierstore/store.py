@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -58,6 +59,10 @@ class SessionStore:
     ) -> None:
         if durability not in ("process", "power"):
             raise ValueError(f"durability is 'process' or 'power', not {durability!r}")
+        if not isinstance(lock_timeout_s, int | float) or not 0 <= lock_timeout_s <= threading.TIMEOUT_MAX:
+            raise ValueError(f"lock_timeout_s is a number of seconds, not {lock_timeout_s!r}")
+        if not isinstance(cache_bytes, int) or cache_bytes < 0:
+            raise ValueError(f"cache_bytes is a number of bytes, not {cache_bytes!r}")
         layout, only_reads = prepare(root, shared=shared, read_only=read_only)
         self._engine = Engine(
             layout,

@@ -28,7 +28,7 @@ class Turn:
         self._entry = entry
         self._expected = expected_revision
         self._drafts: list[Draft] | None = None
-        self._reset_at = 0
+        self._began = ("", 0)
         self.messages: tuple[Message, ...] = ()
 
     def append(
@@ -63,7 +63,8 @@ class Turn:
 
     def __enter__(self) -> Turn:
         self._engine.check_writable()
-        self._reset_at = self._engine.read(self._entry).facts.reset_at
+        reset_at = self._engine.read(self._entry).facts.reset_at
+        self._began = (self._entry.nonce, reset_at)
         self._drafts = []
         return self
 
@@ -72,4 +73,4 @@ class Turn:
     ) -> None:
         drafts, self._drafts = self._drafts, None
         if kind is None and drafts:
-            self.messages = self._engine.append(self._entry, drafts, self._expected, self._reset_at)
+            self.messages = self._engine.append(self._entry, drafts, self._expected, self._began)

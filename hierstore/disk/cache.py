@@ -42,6 +42,7 @@ class Entry:
         fd: a descriptor of the log, or -1.
         file: ``(st_dev, st_ino)`` behind ``fd``.
         floor_ns: from the log's header: its mtime is kept larger, or it has no stamp.
+        nonce: from the log's header: tells it from another session that had or gets its id.
         poisoned: a sync failed; no more writes through this entry.
         used: read since the cache last looked for something to drop.
         cost: the bytes that the cache counts for it.
@@ -50,8 +51,8 @@ class Entry:
     """
 
     __slots__ = (
-        "__weakref__", "chain", "cost", "ctime", "fd", "file", "floor_ns", "head", "id", "path", "poisoned", "recount_at", "shared", "stripe",
-        "used",
+        "__weakref__", "chain", "cost", "ctime", "fd", "file", "floor_ns", "head", "id", "nonce", "path",
+        "poisoned", "recount_at", "shared", "stripe", "used",
     )  # fmt: skip
 
     def __init__(self, session_id: str, path: bytes, stripe: Stripe) -> None:
@@ -64,6 +65,7 @@ class Entry:
         self.fd = -1
         self.file = (0, 0)
         self.floor_ns = 0
+        self.nonce = ""
         self.poisoned = False
         self.used = False
         self.cost = 0

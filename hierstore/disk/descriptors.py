@@ -74,11 +74,14 @@ class OpenLogs:
             files.close(fd)
 
     def close_all(self) -> None:
-        """Close every descriptor, for good."""
+        """Open no more, and close every descriptor once its stripe's holder is done with it."""
         with self._lock:
             self.is_closed = True
-            for entry in list(self._order):
-                self._close(entry)
+            entries = list(self._order)
+        for entry in entries:
+            # Not under another thread's hands: the number may be another file's a moment later.
+            with entry.stripe.mutex:
+                self.close(entry)
 
     def before_fork(self) -> None:
         """Let no descriptor be half opened while the process forks."""

@@ -134,7 +134,11 @@ class Engine:
             raise refusals.write_failed(entry, error) from error
 
     def append(
-        self, entry: Entry, drafts: Sequence[Draft], expected_revision: int | None, reset_at: int | None = None
+        self,
+        entry: Entry,
+        drafts: Sequence[Draft],
+        expected_revision: int | None,
+        began: tuple[str, int] | None = None,
     ) -> tuple[Message, ...]:
         """Store messages in one commit.
 
@@ -144,7 +148,8 @@ class Engine:
             entry: the session.
             drafts: the messages, at least one.
             expected_revision: store them only at this revision.
-            reset_at: store them only if the last reset was at this revision.
+            began: the log's nonce and the revision of its last reset when the turn began; store them only if both are
+                still the same.
 
         Raises:
             SessionNotFound, RevisionConflict, WriteFailed, DurabilityError, ReadOnlyStore, …
@@ -158,8 +163,11 @@ class Engine:
         self.lock(entry)
         try:
             state = self.current(entry)
-            if reset_at is not None and reset_at != state.facts.reset_at:
-                raise refusals.was_reset(entry.id, reset_at, state.facts.reset_at)
+            if began is not None and began != (entry.nonce, state.facts.reset_at):
+                if began[0] != entry.nonce:
+                    # Deleted, and made anew: this turn is not the new session's.
+                    raise refusals.not_found(entry.id)
+                raise refusals.was_reset(entry.id, began[1], state.facts.reset_at)
             for draft in drafts:
                 if draft.is_retry_safe:
                     return self._append_missing(entry, state, drafts, expected_revision)
@@ -351,7 +359,7 @@ class Engine:
         found = files.stat(entry.path)
         durable.add_directory(os.path.dirname(entry.path))
         entry.poisoned = False
-        entry.floor_ns = floor_ns
+        entry.floor_ns, entry.nonce = floor_ns, nonce
         messages, count = (history[0].shared(history[1]), history[1]) if history else (History(), 0)
         state = apply(initial(entry.id, messages, count), {"events": [created], "at": at})
         entry.publish(found, state, chain)

@@ -102,6 +102,8 @@ def prepare(root: str | os.PathLike[str], *, shared: bool, read_only: bool) -> t
         FormatTooNew: a later version made it.
     """
     name = os.fspath(root)
+    if not name:
+        raise InvalidRoot("The store's root is empty; name a folder.", root=name)
     path = os.path.abspath(os.fsencode(name))
     if not read_only:
         _make_root(path, name)

@@ -9,6 +9,7 @@ be inside.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ from hierstore.naming import STRIPES
 TREE = STRIPES
 """The number of the lock over the shape of the tree: held by what moves, deletes and restores sessions."""
 
+_NO_LOCKS = frozenset([errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL])
 _FIRST_WAIT_S = 50e-6
 _LONGEST_WAIT_S = 2e-3
 
@@ -104,11 +106,14 @@ class LockTable:
         """Open a stripe's file, which must be closed; may close another that nobody holds."""
         with self._opening:
             if self._closed:
-                raise StoreClosed("The store is closed.", root=os.fsdecode(os.path.dirname(self._folder)))
+                raise self._closed_error()
             if len(self._open_order) >= files.MAX_OPEN_LOCKS:
                 self._close_one(stripe)
             stripe.fd = self._open_file(stripe.path)
             self._open_order[stripe] = None
+
+    def _closed_error(self) -> StoreClosed:
+        return StoreClosed("The store is closed.", root=os.fsdecode(os.path.dirname(self._folder)))
 
     def _open_file(self, path: bytes) -> int:
         fd = files.open_file(path, files.LOCK, self._file_mode)
@@ -150,6 +155,8 @@ class LockTable:
         wait_s = _FIRST_WAIT_S
         while True:
             time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
+            if self._closed:
+                raise self._closed_error()
             if self.try_lock(stripe.fd, blocking=False):
                 return
             waited_s = time.monotonic() - began
@@ -219,6 +226,10 @@ class LockTable:
             finally:
                 files.close(second)
         except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise InvalidRoot(
+                    f"The locks of the store {root} cannot be used: {error.strerror}.", root=root
+                ) from error
             raise InvalidRoot(
                 f"The file system of {root} has no working file locks ({error.strerror}); keep the store on a local"
                 " disk.",
@@ -247,10 +258,12 @@ class LockTable:
             self._close(stripe)
 
     def close(self) -> None:
-        """Close all files; every later acquire raises StoreClosed."""
+        """Close all files, each when its holder lets go; every later acquire raises StoreClosed."""
         with self._opening:
             self._closed = True
-            for stripe in list(self._open_order):
+            stripes = list(self._open_order)
+        for stripe in stripes:
+            with stripe.mutex, self._opening:
                 self._close(stripe)
 
 

@@ -208,7 +208,7 @@ class Reader:
     def _digest_whole(self, entry: Entry, found: os.stat_result, data: bytes) -> tuple[State, bool]:
         entry.drop()
         parsed = logfile.parse_log(data, entry.id, entry.path, known=self._cache.pasts)
-        entry.floor_ns = parsed.floor_ns
+        entry.floor_ns, entry.nonce = parsed.floor_ns, parsed.nonce
         is_whole = parsed.end == found.st_size == len(data) and parsed.fault is None
         # A writer died before it could raise the mtime: the log that had this name before may have had this stamp.
         is_whole = is_whole and found.st_mtime_ns > parsed.floor_ns

@@ -8,7 +8,7 @@ Both only grow, and a state counts how much of them is its own.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -130,7 +130,10 @@ class State:
         return epochs[place][1], self.counts[revision - 1]
 
     def find_revision(self, message_id: str) -> tuple[int, int] | None:
-        """The last revision whose history holds a message, and how many messages reach up to and with it."""
+        """The revision that brought a message, and how many messages of its history reach up to and with it.
+
+        Of several (a revert shows a message again) the one that brought it into the latest history that has it.
+        """
         epochs = self.facts.epochs
         for place in range(len(epochs) - 1, -1, -1):
             history = epochs[place][1]
@@ -138,7 +141,8 @@ class State:
             if last >= epochs[place][0]:
                 found = history.find(message_id, self.counts[last - 1])
                 if found is not None:
-                    return last, found + 1
+                    brought = bisect_left(self.counts, found + 1, epochs[place][0] - 1, last) + 1
+                    return brought, found + 1
         return None
 
     def with_messages(self, messages: Sequence[Message]) -> State:
