@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from hierstore.disk import files, refusals
+from hierstore.disk import files, locks, refusals
 
 if TYPE_CHECKING:
     from hierstore.disk.cache import Entry
@@ -80,8 +80,12 @@ class OpenLogs:
             entries = list(self._order)
         for entry in entries:
             # Not under another thread's hands: the number may be another file's a moment later.
-            with entry.stripe.mutex:
-                self.close(entry)
+            mutex = entry.stripe.mutex
+            if mutex.acquire(timeout=locks.CLOSING_S):
+                try:
+                    self.close(entry)
+                finally:
+                    mutex.release()
 
     def before_fork(self) -> None:
         """Let no descriptor be half opened while the process forks."""

@@ -163,11 +163,8 @@ class Engine:
         self.lock(entry)
         try:
             state = self.current(entry)
-            if began is not None and began != (entry.nonce, state.facts.reset_at):
-                if began[0] != entry.nonce:
-                    # Deleted, and made anew: this turn is not the new session's.
-                    raise refusals.not_found(entry.id)
-                raise refusals.was_reset(entry.id, began[1], state.facts.reset_at)
+            if began is not None:
+                self._check_turn(entry, state, *began)
             for draft in drafts:
                 if draft.is_retry_safe:
                     return self._append_missing(entry, state, drafts, expected_revision)
@@ -181,10 +178,23 @@ class Engine:
         finally:
             if not self._keeps_open:
                 self.logs.close(entry)
-            stripe.release()
+            try:
+                stripe.release()
+            except BaseException:
+                stripe.release()
+                raise
         if synced >= 0:
             sync_and_close(entry, synced)
         return messages
+
+    @staticmethod
+    def _check_turn(entry: Entry, state: State, nonce: str, reset_at: int) -> None:
+        """Refuse the messages of a turn that began in another time of the session."""
+        if nonce != entry.nonce:
+            # Deleted, and made anew: the turn is not the new session's.
+            raise refusals.not_found(entry.id)
+        if reset_at != state.facts.reset_at:
+            raise refusals.was_reset(entry.id, reset_at, state.facts.reset_at)
 
     def _append_missing(
         self, entry: Entry, state: State, drafts: Sequence[Draft], expected_revision: int | None

@@ -25,6 +25,9 @@ TREE = STRIPES
 """The number of the lock over the shape of the tree: held by what moves, deletes and restores sessions."""
 
 _NO_LOCKS = frozenset([errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL])
+CLOSING_S = 2.0
+"""How long closing a store waits for each lock that a thread has."""
+
 _FIRST_WAIT_S = 50e-6
 _LONGEST_WAIT_S = 2e-3
 
@@ -33,17 +36,23 @@ class Stripe:
     """One lock between threads and processes. Not reentrant.
 
     Of several waiters any may be next. A process that dies lets go at once.
+
+    Attributes:
+        path: the lock file.
+        mutex: the lock between threads.
+        fd: the lock file's descriptor, or -1.
+        owner: the thread that holds the lock, or 0: its own reads of the stripe's sessions must not wait for it.
     """
 
-    __slots__ = ("_table", "fd", "mutex", "owner", "path")
+    __slots__ = ("_is_file_locked", "_table", "fd", "mutex", "owner", "path")
 
     def __init__(self, table: LockTable, path: bytes) -> None:
         self._table = table
         self.path = path
         self.mutex = threading.Lock()
         self.fd = -1
-        # The thread that holds it through ``holding``: its reads of sessions of this stripe must not wait for it.
         self.owner = 0
+        self._is_file_locked = False
 
     def acquire(self) -> None:
         """Wait for the lock.
@@ -56,25 +65,44 @@ class Stripe:
         table = self._table
         if not self.mutex.acquire(False):
             table.wait_for_thread(self)
+        self.owner = threading.get_ident()
+        self._is_file_locked = True
         try:
             if self.fd < 0:
                 table.open(self)
             if not table.try_lock(self.fd, blocking=False):
                 table.wait_for_process(self)
         except BaseException:
-            self.mutex.release()
+            # A Ctrl-C may have come when the file was locked already: unlocking what is not locked does no harm.
+            self.release()
             raise
 
+    def mark_locked(self) -> None:
+        """Note that the file is locked; for ``maybe_take``."""
+        self._is_file_locked = True
+
     def release(self) -> None:
-        """Let others in."""
-        try:
-            self._table.unlock(self.fd)
-        finally:
+        """Let others in; nothing when this thread does not hold the lock.
+
+        A Ctrl-C may be raised before the first line of this, so whoever must not keep the lock calls it again then.
+        """
+        if self.owner == threading.get_ident():
+            try:
+                self.release_file()
+            except OSError:
+                self.owner = 0
+                self.mutex.release()
+                raise
+            # Not in a finally: after a Ctrl-C in there the file is still locked, and this is called again. No signal is
+            # handled between these two.
+            self.owner = 0
             self.mutex.release()
 
     def release_file(self) -> None:
         """Let other processes in, while this process's other threads go on waiting: to parse what was read."""
-        self._table.unlock(self.fd)
+        if self._is_file_locked and self.fd >= 0:
+            self._table.unlock(self.fd)
+        self._is_file_locked = False
 
 
 class LockTable:
@@ -176,14 +204,17 @@ class LockTable:
         """Take the lock if it is free at once; False if not."""
         if not stripe.mutex.acquire(False):
             return False
+        stripe.owner = threading.get_ident()
         taken = False
         try:
             if stripe.fd < 0:
                 self.open(stripe)
             taken = self.try_lock(stripe.fd, blocking=False)
         finally:
-            if not taken:
-                stripe.mutex.release()
+            if taken:
+                stripe.mark_locked()
+            else:
+                stripe.release()
         return taken
 
     @contextmanager
@@ -192,14 +223,16 @@ class LockTable:
         taken: list[Stripe] = []
         try:
             for number in sorted(set(numbers), key=lambda number: (number != TREE, number)):
-                self.stripes[number].acquire()
                 taken.append(self.stripes[number])
-                self.stripes[number].owner = threading.get_ident()
+                self.stripes[number].acquire()
             yield
         finally:
             for stripe in reversed(taken):
-                stripe.owner = 0
-                stripe.release()
+                try:
+                    stripe.release()
+                except BaseException:
+                    stripe.release()
+                    raise
 
     def probe(self) -> None:
         """See whether locks work here: a second descriptor of a locked file must not get the lock.
@@ -263,8 +296,14 @@ class LockTable:
             self._closed = True
             stripes = list(self._open_order)
         for stripe in stripes:
-            with stripe.mutex, self._opening:
-                self._close(stripe)
+            # One that does not come free is a thread's that hangs, or that a Ctrl-C cut off in the wrong moment. Its
+            # descriptor stays open: closing it under somebody's hands is worse than leaving it.
+            if stripe.mutex.acquire(timeout=CLOSING_S):
+                try:
+                    with self._opening:
+                        self._close(stripe)
+                finally:
+                    stripe.mutex.release()
 
 
 def maybe_holder(path: bytes) -> int | None:

@@ -120,20 +120,19 @@ class Reader:
         if entry.stripe.owner == threading.get_ident():
             return self.digest(entry, *self.read_bytes(entry))[0]
         self.lock(entry)
-        is_locked = True
         try:
             found, data, base = self.read_bytes(entry)
             if not self._keeps_open:
                 self._logs.close(entry)
-            is_locked = False
             entry.stripe.release_file()
             # Parsed after other processes were let in; this process's threads still wait for the mutex.
             return self.digest(entry, found, data, base)[0]
         finally:
-            if is_locked:
+            try:
                 entry.stripe.release()
-            else:
-                entry.stripe.mutex.release()
+            except BaseException:
+                entry.stripe.release()
+                raise
 
     def lock(self, entry: Entry) -> None:
         """Take the session's stripe, to read it."""
