@@ -18,7 +18,7 @@ PROCESSES = 8
 APPENDS = 2000
 THREADED_PROCESSES, THREADS, THREAD_APPENDS = 4, 4, 500
 FAIR_APPENDS = 300
-MIXED_APPENDS = 500
+MIXED_APPENDS = 2000
 SESSIONS = [f"s{number}" for number in range(8)]
 PATIENT_S = 60.0
 """A lock_timeout_s under which a crowded lock on a busy machine is no failure."""
