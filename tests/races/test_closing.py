@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -111,27 +109,3 @@ def test_a_store_with_a_lock_that_never_comes_free_still_closes(root: Path, monk
     store.close()
     with pytest.raises(StoreClosed):
         session.append("user", "x")
-
-
-def test_ctrl_c_at_any_moment_keeps_no_lock_from_other_stores(root: Path) -> None:
-    with SessionStore(root) as store, SessionStore(root, lock_timeout_s=30) as other:
-        session, theirs = store.create("a"), other.get("a")
-        stored: list[str] = []
-        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-        try:
-            for number in range(100):
-                with contextlib.suppress(KeyboardInterrupt):
-                    signal.setitimer(signal.ITIMER_REAL, 5e-5 + number * 3e-6)
-                    while True:
-                        stored.append(session.append("user", "x").id)
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                stripe = session._entry.stripe
-                if stripe.mutex.locked() and not stripe.owner:
-                    # The one moment that cannot be guarded in Python, and it keeps out this process alone.
-                    stripe.mutex.release()
-                theirs.append("user", "theirs")
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-        kept = {message.id for message in theirs.messages}
-        assert set(stored) <= kept
