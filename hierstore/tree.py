@@ -30,8 +30,6 @@ from hierstore.naming import file_name, stripe_of
 BAD_LOG = (CorruptLog, UnreadableLog, FormatTooNew)
 """What is wrong with one session and must not hide others; ``check()`` tells of it."""
 
-UNSHOWN = (*BAD_LOG, SessionNotFound)
-
 
 def create(engine: Engine, session_id: str, facts: Mapping[str, Any]) -> Entry:
     """Make a session, below ``facts["parent"]`` if that is an id.

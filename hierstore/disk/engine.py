@@ -167,12 +167,15 @@ class Engine:
                 self._check_turn(entry, state, *began)
             for draft in drafts:
                 if draft.is_retry_safe:
-                    return self._append_missing(entry, state, drafts, expected_revision)
-            if expected_revision is not None and expected_revision != state.revision:
-                raise refusals.conflict(entry.id, expected_revision, state.revision)
-            messages = self._append_new(entry, state, drafts)
+                    messages = self._append_missing(entry, state, drafts, expected_revision)
+                    break
+            else:
+                if expected_revision is not None and expected_revision != state.revision:
+                    raise refusals.conflict(entry.id, expected_revision, state.revision)
+                messages = self._append_new(entry, state, drafts)
             if self.power:
-                synced = keep_for_sync(entry, entry.fd)
+                # Also when nothing was missing: the first attempt may have died between its write and its sync.
+                synced = keep_for_sync(entry, self.logs.fd(entry, files.stat(entry.path)))
         except OSError as error:
             raise refusals.write_failed(entry, error) from error
         finally:
@@ -213,11 +216,6 @@ class Engine:
                 raise refusals.conflict(entry.id, expected_revision, state.revision)
             self._append_new(entry, state, missing)
             state = self.current(entry)
-        if self.power:
-            # Also when nothing was missing: the first attempt may have died between its write and its sync.
-            fd = keep_for_sync(entry, self.logs.fd(entry, files.stat(entry.path)))
-            if fd >= 0:
-                sync_and_close(entry, fd)
         return tuple([state.history.message(places[draft.id]) for draft in drafts])
 
     def _append_new(self, entry: Entry, state: State, drafts: Sequence[Draft]) -> tuple[Message, ...]:
