@@ -23,8 +23,21 @@ from hierstore.errors import (
     WriteFailed,
 )
 from hierstore.history import Messages
-from hierstore.model import CheckReport, Finding, Message, SessionInfo, Snapshot, TreeNode
+from hierstore.model import Message, SessionInfo, ShareGrant, Snapshot, TreeNode, TurnInProgress
+from hierstore.reports import (
+    CheckReport,
+    CompactAllReport,
+    CompactReport,
+    Finding,
+    ImportReport,
+    PruneReport,
+    RepairReport,
+    SessionError,
+    SourceProblem,
+    TrashedSession,
+)
 from hierstore.session import Session
+from hierstore.shared import SharedSession
 from hierstore.snapshots import PastSession
 from hierstore.store import SessionStore
 from hierstore.turns import Turn
@@ -33,6 +46,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CheckReport",
+    "CompactAllReport",
+    "CompactReport",
     "CorruptLog",
     "DurabilityError",
     "Finding",
@@ -40,6 +55,7 @@ __all__ = [
     "HasChildren",
     "HierarchyCycle",
     "HierstoreError",
+    "ImportReport",
     "InvalidRecord",
     "InvalidRoot",
     "InvalidSessionId",
@@ -47,20 +63,28 @@ __all__ = [
     "Message",
     "Messages",
     "PastSession",
+    "PruneReport",
     "ReadOnlyStore",
+    "RepairReport",
     "RevisionConflict",
     "RevisionNotFound",
     "Session",
+    "SessionError",
     "SessionExists",
     "SessionInfo",
     "SessionNotFound",
     "SessionStore",
     "ShareExpired",
+    "ShareGrant",
     "ShareNotFound",
+    "SharedSession",
     "Snapshot",
+    "SourceProblem",
     "StoreClosed",
+    "TrashedSession",
     "TreeNode",
     "Turn",
+    "TurnInProgress",
     "UnreadableLog",
     "WriteFailed",
 ]

@@ -13,7 +13,8 @@ from hierstore.errors import HierstoreError, LockTimeout, SessionNotFound, Store
 from hierstore.log import frame
 from hierstore.log.events import parse
 from hierstore.log.state import State
-from hierstore.model import PLAIN_KEYS, CheckReport, Finding
+from hierstore.model import PLAIN_KEYS
+from hierstore.reports import CheckReport, Finding
 
 
 def check(engine: Engine) -> CheckReport:
@@ -124,7 +125,8 @@ class _Check:
 
     def _lines(self, session_id: str, path: bytes, lines: bytes) -> None:
         """See that each line is the JSON that readers will ask for one day."""
-        for number, line in enumerate(lines.splitlines()[1:], 1):
+        numbers = frame.seqs(lines, 0, len(lines))
+        for number, line in zip(numbers[1:], lines.split(b"\n")[1:], strict=False):
             try:
                 record = parse(line)
                 events = record["events"]

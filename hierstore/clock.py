@@ -40,3 +40,11 @@ def new_id() -> str:
         _last_ms = ms
         _prefix = "%012x%s" % (ms, _origin)
     return "%s%06x" % (_prefix, next(_serial) & 0xFFFFFF)
+
+
+def time_of(made_id: str) -> float:
+    """When ``new_id`` made an id, Unix seconds; 0.0 for any other text."""
+    try:
+        return int(made_id[:12], 16) / 1000
+    except ValueError:
+        return 0.0

@@ -5,7 +5,7 @@
     HierstoreError
     ├── the caller's side
     │   ├── InvalidSessionId     not a string of 1-512 encodable characters
-    │   ├── InvalidRecord        not JSON, too deep, too large: nothing was written
+    │   ├── InvalidRecord        not JSON, too deep, too large, not allowed there: nothing was written
     │   ├── SessionNotFound      no session of that id (never was, or deleted)
     │   ├── SessionExists        create or restore over a living session
     │   ├── RevisionNotFound     no such message, snapshot or revision in the session
@@ -67,14 +67,16 @@ def _rebuild(cls: type[HierstoreError], message: str, facts: dict[str, Any]) -> 
     return cls(message, **facts)
 
 
-class InvalidSessionId(HierstoreError):
+class InvalidSessionId(HierstoreError, ValueError):
     """An id is not a string of 1 to 512 characters that UTF-8 can encode."""
 
     session_id: object
 
 
-class InvalidRecord(HierstoreError):
-    """A value cannot be stored: not JSON, nested too deep, or too large. Nothing was written.
+class InvalidRecord(HierstoreError, ValueError):
+    """An argument cannot be taken: not JSON, nested too deep, too large, or not among what is allowed there.
+
+    Nothing was written.
 
     Attributes:
         where: which argument it was (``"content"``, ``"metadata"``, …).

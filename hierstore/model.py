@@ -155,6 +155,15 @@ class Message:
         record = self._record()
         return {"role": record["role"], "content": record["content"], **record.get("fields", {})}
 
+    def replace(self, **changes: Any) -> Message:
+        """A message like this one but for the arguments given: what a redaction hook hands out.
+
+        Args:
+            changes: arguments of ``Message``.
+        """
+        names = ("id", "seq", "role", "content", "at", "metadata", "fields")
+        return Message(**{**{name: getattr(self, name) for name in names}, **changes})
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Message):
             return NotImplemented
@@ -267,39 +276,36 @@ class TreeNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that a check found.
+class ShareGrant:
+    """A share of a session.
 
     Attributes:
-        kind: a fixed word (``"corrupt"``, ``"torn_tail"``, ``"missing_parent"``, …).
-        session_id: the session concerned, or None.
-        path: the file concerned.
-        detail: a sentence.
+        id: names it; no secret.
+        role: ``"read"``, or ``"append"``: read, and add messages.
+        created_at: Unix seconds.
+        expires_at: Unix seconds, or None: it does not expire.
+        subtree: whether it reaches what hangs below the session.
+        frozen: whether it shows the session as it was when the share was made.
+        token: what opens it; known only to whom ``share`` returned it, None everywhere else.
     """
 
-    kind: str
-    session_id: str | None
-    path: str
-    detail: str
+    id: str
+    role: str
+    created_at: float
+    expires_at: float | None
+    subtree: bool = False
+    frozen: bool = False
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What a check of the whole store found.
+class TurnInProgress:
+    """A turn that was begun and not ended.
 
     Attributes:
-        sessions: how many logs were verified.
-        messages: how many messages their histories hold.
-        problems: damage, or promises broken.
-        notes: traces that a crash may leave and that harm nothing (an unfinished tail, a file in ``tmp/``).
+        token: whoever ends it must name it.
+        started_at: Unix seconds.
     """
 
-    sessions: int
-    messages: int
-    problems: tuple[Finding, ...]
-    notes: tuple[Finding, ...]
-
-    @property
-    def ok(self) -> bool:
-        """True when there are no problems."""
-        return not self.problems
+    token: str
+    started_at: float

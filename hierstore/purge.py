@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 
+from hierstore import clock
 from hierstore.disk import files, refusals
 from hierstore.disk.engine import Engine
 from hierstore.disk.logfile import SUFFIX, past_path, read_header
-from hierstore.errors import SessionNotFound
+from hierstore.errors import InvalidRecord, SessionNotFound
 from hierstore.forks import detach, detach_trashed
 from hierstore.trash import Trashed, finish_pending, past_numbers, trashed
 
 
-def purge(engine: Engine, session_id: str | None) -> tuple[str, ...]:
+def purge(engine: Engine, session_id: str | None, max_age_days: float | None = None) -> tuple[str, ...]:
     """Remove sessions in the trash for good; what living forks show of them stays with the forks.
 
     Args:
         engine: the store's.
         session_id: which one (every deleted session of that id), or None for all.
+        max_age_days: only those deleted longer ago, or None; of 0 or less, none is.
 
     Returns:
         The ids, in the order of their deletion.
@@ -25,16 +28,30 @@ def purge(engine: Engine, session_id: str | None) -> tuple[str, ...]:
     Raises:
         SessionNotFound: the one named is not in the trash.
     """
+    latest = latest_time(max_age_days, "max_age_days") if max_age_days is not None else math.inf
     engine.check_writable()
     finish_pending(engine)
     items = [item for item in trashed(engine) if session_id in (None, item.session_id)]
     if session_id is not None and not items:
         raise SessionNotFound(f"There is no session {session_id!r} in the trash.", session_id=session_id)
+    items = [item for item in items if item.deleted_at < latest]
     # Forks of forks first: what goes anyway needs no copy of what it shows.
     for item in sorted(items, key=lambda item: -_pasts(engine, item)):
         with engine.translating(engine.entry(item.session_id)):
             _purge_one(engine, item)
     return tuple(item.session_id for item in items)
+
+
+def latest_time(max_age_days: object, where: str) -> float:
+    """Before which time something is older than so many days, Unix seconds; before all times when they are 0 or less.
+
+    Raises:
+        InvalidRecord: it is no number.
+    """
+    is_number = isinstance(max_age_days, int | float) and not isinstance(max_age_days, bool)
+    if not is_number or math.isnan(max_age_days):  # type: ignore[arg-type]
+        raise InvalidRecord(f"{where} is a number of days, not {max_age_days!r}.", where=where)
+    return clock.now() - max_age_days * 86400 if max_age_days > 0 else -math.inf  # type: ignore[operator]
 
 
 def _pasts(engine: Engine, item: Trashed) -> int:

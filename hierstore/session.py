@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from hierstore import clock, snapshots, tree
+from hierstore import clock, links, settings, snapshots, tree
 from hierstore.drafts import draft, draft_of
 from hierstore.errors import InvalidRecord, RevisionConflict
-from hierstore.history import Messages
 from hierstore.log.events import event
-from hierstore.log.state import State, merged
-from hierstore.model import Message, SessionInfo, Snapshot
+from hierstore.log.state import State
+from hierstore.model import Message, ShareGrant, Snapshot
 from hierstore.naming import check_id
 from hierstore.snapshots import PastSession, Target
 from hierstore.turns import Turn
 from hierstore.values import json_object, maybe_text, text_set
+from hierstore.view import SessionView
 
 if TYPE_CHECKING:
     from hierstore.disk.cache import Entry
     from hierstore.disk.engine import Engine
+    from hierstore.reports import CompactReport
 
 
-class Session:
+class Session(SessionView):
     """A handle on one session: light, safe to share between threads, valid in forked children.
 
     It holds no data of its own. Every property reads through the validated cache: it shows what every process that
@@ -39,82 +40,13 @@ class Session:
         self._engine = engine
         self._entry = entry
 
-    # Reading
-
     @property
     def id(self) -> str:
         """The session's id."""
         return self._entry.id
 
-    @property
-    def messages(self) -> Messages:
-        """The history as of now: an immutable sequence that later writes do not change."""
-        return self._engine.read(self._entry).messages
-
-    @property
-    def info(self) -> SessionInfo:
-        """The session's facts at one revision."""
-        return self._engine.read(self._entry).info
-
-    @property
-    def revision(self) -> int:
-        """The number of the last commit; a new session is at 1."""
-        return self._engine.read(self._entry).revision
-
-    @property
-    def title(self) -> str | None:
-        """The title."""
-        return self._engine.read(self._entry).facts.title
-
-    @property
-    def parent_id(self) -> str | None:
-        """The id of the session it hangs below."""
-        return self._engine.read(self._entry).facts.parent_id
-
-    @property
-    def kind(self) -> str | None:
-        """Why it exists, as its creator said."""
-        return self._engine.read(self._entry).facts.kind
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The app's own facts; a fresh copy."""
-        return self.info.metadata
-
-    @property
-    def derived(self) -> dict[str, Any]:
-        """What the app computed from the history (a summary, a mark); a fresh copy. Reset and revert clear it."""
-        return self.info.derived
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels, in the order given."""
-        return self._engine.read(self._entry).facts.labels
-
-    @property
-    def pinned(self) -> bool:
-        """Whether it is pinned."""
-        return self._engine.read(self._entry).facts.pinned
-
-    @property
-    def archived(self) -> bool:
-        """Whether it is archived."""
-        return self._engine.read(self._entry).facts.archived
-
-    @property
-    def suspended(self) -> bool:
-        """Whether it is suspended."""
-        return self._engine.read(self._entry).facts.suspended
-
-    @property
-    def created_at(self) -> float:
-        """When it was made, Unix seconds."""
-        return self._engine.read(self._entry).facts.created_at
-
-    @property
-    def updated_at(self) -> float:
-        """When its history last changed, Unix seconds; titles, labels and the like do not move it."""
-        return self._engine.read(self._entry).updated_at
+    def _state(self) -> State:
+        return self._engine.read(self._entry)
 
     # Writing
 
@@ -213,18 +145,7 @@ class Session:
             source: ``"auto"`` for one that a program made up: it never replaces a person's. After a person has
                 cleared the title, a program may set one again.
         """
-        if source not in ("user", "auto"):
-            raise InvalidRecord(f"A title's source is 'user' or 'auto', not {source!r}.", where="source")
-        title = maybe_text(title, "title")
-        wanted = (title, None if title is None else source)
-
-        def decide(state: State) -> list[dict[str, Any]]:
-            facts = state.facts
-            if (facts.title, facts.title_source) == wanted or (source == "auto" and facts.title_source == "user"):
-                return []
-            return [event("title", title=title, source=wanted[1])]
-
-        self._engine.commit(self._entry, decide)
+        settings.set_title(self._engine, self._entry, title, source)
 
     def update(
         self,
@@ -246,19 +167,14 @@ class Session:
             suspended: interrupted, and waiting to be resumed.
             derived: facts computed from the history; merged as metadata is, and cleared by reset and revert.
         """
-        change: dict[str, Any] = {}
-        for name, flag in (("pinned", pinned), ("archived", archived), ("suspended", suspended)):
-            if flag is not None:
-                if not isinstance(flag, bool):
-                    raise InvalidRecord(f"{name} is True or False, not {flag!r}.", where=name)
-                change[name] = flag
-        if labels is not None:
-            change["labels"] = list(text_set(labels, "labels"))
-        if metadata is not None:
-            change["metadata"] = json_object(metadata, "metadata")
-        if derived is not None:
-            change["derived"] = json_object(derived, "derived")
-        self._engine.commit(self._entry, lambda state: [event("updated", **change)] if _changes(state, change) else [])
+        settings.update(
+            self._engine,
+            self._entry,
+            metadata=metadata,
+            labels=labels,
+            derived=derived,
+            flags={"pinned": pinned, "archived": archived, "suspended": suspended},
+        )
 
     # Hierarchy
 
@@ -338,11 +254,6 @@ class Session:
         label, facts = maybe_text(label, "label"), json_object(metadata, "metadata")
         return snapshots.snapshot(self._engine, self._entry, label, facts)
 
-    @property
-    def snapshots(self) -> tuple[Snapshot, ...]:
-        """The snapshots, the oldest first."""
-        return self._engine.read(self._entry).facts.snapshots
-
     def revert(self, to: Target) -> None:
         """Make the history again what it was; nothing is removed from the log.
 
@@ -370,8 +281,142 @@ class Session:
         Raises:
             RevisionNotFound: the session has no such thing.
         """
-        number, count = snapshots.resolve(self._engine.read(self._entry), revision)
-        return PastSession(self._engine.read_at(self._entry, number), count)
+        return snapshots.past(self._engine, self._entry, revision)
+
+    # Links, usage, the turn in progress
+
+    def set_ref(self, name: str, value: Any, *, if_equals: Any = links.ANYTHING) -> bool:
+        """Note the session's id in another system, or with None clear it.
+
+        Args:
+            name: which system, or whose id; 1-512 characters.
+            value: the id; text or any JSON value.
+            if_equals: set it only if it is this now; None: only if it is not set. Compared and set in one step, among
+                all processes.
+
+        Returns:
+            False when it was something else than ``if_equals``; nothing was changed.
+        """
+        return links.set_ref(self._engine, self._entry, name, value, if_equals)
+
+    def add_usage(self, /, **counters: float) -> None:
+        """Add to counters (``input_tokens=…``, ``cost_usd=…``), all in one commit.
+
+        Exact, whoever adds at the same time and in whatever order: 8,000 times 0.001 is 8.0. A correction may be
+        negative; ``set_usage`` gives another total.
+        """
+        links.add_usage(self._engine, self._entry, counters)
+
+    def set_usage(self, /, **counters: float) -> None:
+        """Give counters another total; those not named stay."""
+        links.set_usage(self._engine, self._entry, counters)
+
+    def start_turn(self, token: str | None = None) -> str:
+        """Note that a turn is in progress, so that after a crash ``SessionStore.interrupted`` tells of it.
+
+        Args:
+            token: whoever ends the turn must name it; made when None. A turn noted before is taken over: its token
+                ends nothing any more.
+
+        Returns:
+            The token.
+        """
+        return links.start_turn(self._engine, self._entry, token)
+
+    def end_turn(self, token: str) -> bool:
+        """Note that the turn has ended; False, and nothing is changed, when it is not this token's."""
+        return links.end_turn(self._engine, self._entry, token)
+
+    # Routes
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """The route keys that are bound to this session now."""
+        from hierstore import routes
+
+        return routes.keys_of(self._engine, self._state())
+
+    @property
+    def succeeded_by(self) -> Session | None:
+        """The session that a route key of this one was given to after it; None while it has all its keys.
+
+        It may have been deleted since.
+        """
+        from hierstore import routes
+
+        found = routes.successor_of(self._engine, self._state())
+        return None if found is None else self._of(self._engine.entry(found))
+
+    # Sharing
+
+    def share(
+        self,
+        *,
+        role: Literal["read", "append"] = "read",
+        expires_in_s: float | None = None,
+        subtree: bool = False,
+        frozen: bool = False,
+    ) -> ShareGrant:
+        """Let whoever has the token see the session (``SessionStore.open_share``).
+
+        Args:
+            role: ``"read"``, or ``"append"``: also add messages.
+            expires_in_s: for how long, seconds; for ever when None.
+            subtree: also what hangs below the session, as it is moved there and away.
+            frozen: show the session as it is now: nothing that is written later. Only for reading.
+
+        Returns:
+            The grant with its token, which is not kept anywhere and cannot be had again.
+
+        Raises:
+            InvalidRecord: nothing was written.
+        """
+        from hierstore import sharing
+
+        return sharing.share(
+            self._engine, self._entry, role=role, expires_in_s=expires_in_s, subtree=subtree, frozen=frozen
+        )
+
+    @property
+    def shares(self) -> tuple[ShareGrant, ...]:
+        """The grants that were not revoked, those whose time is over too; without their tokens."""
+        from hierstore import sharing
+
+        return sharing.grants(self._state())
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether some token opens the session now."""
+        from hierstore import sharing
+
+        return sharing.is_shared(self._state())
+
+    def unshare(self, grant_id: ShareGrant | str | None = None) -> None:
+        """Revoke a grant, or all of them; it holds from the moment this returns, in every process.
+
+        Raises:
+            ShareNotFound: the session has no such grant.
+        """
+        from hierstore import sharing
+
+        maybe_id = grant_id.id if isinstance(grant_id, ShareGrant) else grant_id
+        sharing.unshare(self._engine, self._entry, maybe_id)
+
+    # Keeping
+
+    def compact(self, *, keep: Literal["snapshots", "present"]) -> CompactReport:
+        """Rewrite the log without what no kept revision needs: undone messages, superseded facts.
+
+        Nothing that a reader sees changes: history, facts and revision stay as they are. Other processes may read and
+        write meanwhile. What goes is the way there: reverts cannot be undone, and a revision that is not kept raises
+        RevisionNotFound. A fork keeps what it shows. What a frozen share shows is kept.
+
+        Args:
+            keep: ``"snapshots"``: every snapshot can still be gone back to; ``"present"``: snapshots go too.
+        """
+        from hierstore import compaction
+
+        return compaction.compact(self._engine, self._entry, keep)
 
     # Handle
 
@@ -388,17 +433,6 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self.id!r}>"
-
-
-def _changes(state: State, change: Mapping[str, Any]) -> bool:
-    """Whether an update would change anything."""
-    facts = state.facts
-    return (
-        any(name in change and change[name] != getattr(facts, name) for name in ("pinned", "archived", "suspended"))
-        or ("labels" in change and tuple(change["labels"]) != facts.labels)
-        or ("metadata" in change and merged(facts.metadata_json, change["metadata"]) != facts.metadata_json)
-        or ("derived" in change and merged(facts.derived_json, change["derived"]) != facts.derived_json)
-    )
 
 
 def created_facts(
@@ -424,6 +458,11 @@ def id_of(session: Session | str | None) -> str | None:
     """The id that stands for a session or is one."""
     if session is None:
         return None
+    return session.id if isinstance(session, Session) else check_id(session)
+
+
+def required_id(session: Session | str) -> str:
+    """The same where None is not allowed."""
     return session.id if isinstance(session, Session) else check_id(session)
 
 

@@ -12,7 +12,8 @@ from hierstore.errors import RevisionNotFound
 from hierstore.history import Messages
 from hierstore.log.events import event
 from hierstore.log.state import State
-from hierstore.model import Message, SessionInfo, Snapshot
+from hierstore.model import Message, Snapshot
+from hierstore.view import SessionView
 
 Target = Snapshot | Message | str | int
 """A snapshot or message or the id of one, or a revision."""
@@ -30,6 +31,8 @@ def resolve(state: State, target: object) -> tuple[int, int]:
     if isinstance(target, Snapshot | Message):
         target = target.id
     if isinstance(target, int) and not isinstance(target, bool) and 1 <= target <= state.revision:
+        if not _is_whole(state, target):
+            raise _compacted(state, target)
         return target, state.counts[target - 1]
     if isinstance(target, str):
         for snapshot in state.facts.snapshots:
@@ -40,6 +43,19 @@ def resolve(state: State, target: object) -> tuple[int, int]:
             return found
     raise RevisionNotFound(
         f"Session {state.facts.id!r} has no message, snapshot or revision {target!r}.",
+        session_id=state.facts.id,
+        target=target,
+    )
+
+
+def _is_whole(state: State, revision: int) -> bool:
+    """Whether everything is known of a revision: it was not dropped by a compaction."""
+    return revision >= state.facts.through or revision in state.facts.kept
+
+
+def _compacted(state: State, target: object) -> RevisionNotFound:
+    return RevisionNotFound(
+        f"Session {state.facts.id!r} was compacted, and its revision {target!r} was not kept.",
         session_id=state.facts.id,
         target=target,
     )
@@ -76,52 +92,34 @@ def undo_revert(engine: Engine, entry: Entry) -> None:
     engine.commit(entry, decide)
 
 
-class PastSession:
+def past(engine: Engine, entry: Entry, target: object) -> PastSession:
+    """The session as it was at what a target names."""
+    state = engine.read(entry)
+    revision, count = resolve(state, target)
+    if not _is_whole(state, revision):
+        raise _compacted(state, target)
+    return PastSession(engine.read_at(entry, revision), count)
+
+
+class PastSession(SessionView):
     """A session as it was at one revision: read-only, and what later commits do never shows.
 
     Has the facts of ``SessionInfo`` as properties.
     """
 
-    __slots__ = ("_messages", "_state")
+    __slots__ = ("_messages", "_then")
 
     def __init__(self, state: State, count: int) -> None:
-        self._state = state
+        self._then = state
         self._messages = Messages(state.history, count)
 
-    @property
-    def id(self) -> str:
-        """The session's id."""
-        return self._state.facts.id
-
-    @property
-    def revision(self) -> int:
-        """The revision shown."""
-        return self._state.revision
-
-    @property
-    def info(self) -> SessionInfo:
-        """The facts of that revision."""
-        return self._state.info
+    def _state(self) -> State:
+        return self._then
 
     @property
     def messages(self) -> Messages:
-        """The history of that revision."""
+        """The history of that revision, up to the message asked for."""
         return self._messages
-
-    @property
-    def title(self) -> str | None:
-        """The title then."""
-        return self._state.facts.title
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The metadata then."""
-        return self.info.metadata
-
-    @property
-    def snapshots(self) -> tuple[Snapshot, ...]:
-        """The snapshots that there were."""
-        return self._state.facts.snapshots
 
     def __repr__(self) -> str:
         return f"<Session {self.id!r} at revision {self.revision}>"

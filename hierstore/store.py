@@ -8,25 +8,27 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from hierstore import tree
-from hierstore.disk import journal, refusals
+from hierstore import links, tree
+from hierstore.disk import journal
 from hierstore.disk.engine import Engine
 from hierstore.disk.layout import prepare
 from hierstore.errors import HierstoreError, InvalidSessionId, SessionExists
-from hierstore.model import CheckReport, TreeNode
+from hierstore.keeping import Keeping
+from hierstore.model import TreeNode
 from hierstore.naming import check_id
-from hierstore.session import Session, created_facts, id_of, new_or_checked_id
+from hierstore.session import Session, created_facts, id_of, new_or_checked_id, required_id
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hierstore.disk.layout import Layout
     from hierstore.disk.watcher import Listener
+    from hierstore.shared import Redact, SharedSession
 
 # What few programs call is imported where it is called: a program that only talks should not pay for it at its start.
 
 
-class SessionStore:
+class SessionStore(Keeping):
     """The sessions in one folder. Any number of processes and threads may have it open, and fork while they do.
 
     Args:
@@ -167,58 +169,93 @@ class SessionStore:
         except InvalidSessionId:
             return False
 
-    def delete(self, session_id: Session | str, *, children: Literal["refuse", "cascade", "orphan"] = "refuse") -> None:
-        """Move a session to the trash, where it stays until it is restored or purged.
+    # Ways in from outside
+
+    def bind(self, key: str, session: Session | str) -> None:
+        """Let a route key lead to a session from now on; the session that it led to before stays as it is.
 
         Args:
-            session_id: the session, or its id.
-            children: what becomes of its children: ``"refuse"`` to delete it, ``"cascade"`` to delete everything
-                below it too, ``"orphan"`` to make its children roots. All or nothing, also after a crash.
+            key: any text of 1-4096 characters (``"telegram:chat:42"``).
+            session: the session, or its id.
 
         Raises:
-            SessionNotFound: there is none.
-            HasChildren: it has children, and they are not to be touched.
+            SessionNotFound: there is no such session.
+            InvalidRecord: it is no key.
         """
-        from hierstore import trash
+        from hierstore import routes
 
-        entry = self._engine.entry(_required_id(session_id))
-        with self._engine.translating(entry):
-            trash.delete(self._engine, entry, children)
+        key = routes.check_key(key)
+        routes.bind(self._engine, key, self._engine.entry(required_id(session)))
 
-    def restore(self, session_id: str) -> Session:
-        """Bring a deleted session back, with everything below it that the same call deleted.
+    def unbind(self, key: str) -> bool:
+        """Let a route key lead nowhere; False when it did already."""
+        from hierstore import routes
 
-        Of several deleted sessions of one id the latest. If its parent is gone it becomes a root.
+        return routes.unbind(self._engine, routes.check_key(key))
 
-        Raises:
-            SessionNotFound: it is not in the trash.
-            SessionExists: there is one of that id again.
-        """
-        from hierstore import trash
+    def resolve(self, key: str) -> Session | None:
+        """The session that a route key leads to now; None when it leads nowhere, or its session was deleted."""
+        from hierstore import routes
 
-        with self._engine.translating(self._engine.entry(check_id(session_id))):
-            trash.restore(self._engine, session_id)
-        return self.get(session_id)
+        found = routes.resolve(self._engine, routes.check_key(key))
+        return None if found is None else Session(self._engine, found[0])
 
-    def purge(self, session_id: str | None = None) -> tuple[str, ...]:
-        """Remove what is in the trash for good: its bytes are gone, but for those that a living fork shows.
+    def route(
+        self,
+        key: str,
+        *,
+        session_id: str | None = None,
+        title: str | None = None,
+        parent: Session | str | None = None,
+        kind: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        labels: Iterable[str] = (),
+        reset_idle_s: float | None = None,
+        reset_hour: int | None = None,
+    ) -> Session:
+        """The session that a route key leads to, made and bound if there is none: one, however many ask at once.
 
         Args:
-            session_id: only this one; None empties the trash.
+            key: any text of 1-4096 characters.
+            session_id: the new session's id, if one is made; the arguments after it are ``create``'s too.
+            title: see ``create``.
+            parent: see ``create``.
+            kind: see ``create``.
+            metadata: see ``create``.
+            labels: see ``create``.
+            reset_idle_s: give the key a new session when the history of its present one last changed longer ago, seconds.
+            reset_hour: give it a new one at this hour of each day, 0-23, this machine's local time.
 
         Returns:
-            The ids of what was removed.
+            The session. One that gave way to a new one stays, and knows it: ``Session.succeeded_by``.
 
         Raises:
-            SessionNotFound: the one named is not in the trash.
+            SessionExists: ``session_id`` is taken by another session.
+            InvalidRecord: it is no key, or no policy.
         """
-        from hierstore import purge
+        from hierstore import routes
 
+        key = routes.check_key(key)
+        routes.check_policy(reset_idle_s, reset_hour)
+        facts = created_facts(title, parent, kind, metadata, labels)
         maybe_id = None if session_id is None else check_id(session_id)
-        try:
-            return purge.purge(self._engine, maybe_id)
-        except OSError as error:
-            raise refusals.trash_unusable(error, maybe_id, self._engine.layout.trash) from error
+        entry = routes.route(self._engine, key, maybe_id, facts, reset_idle_s=reset_idle_s, reset_hour=reset_hour)
+        return Session(self._engine, entry)
+
+    def open_share(self, token: str, *, redact: Redact | None = None) -> SharedSession:
+        """The session that a share's token opens, with what its role allows and nothing else.
+
+        Args:
+            token: from ``Session.share``.
+            redact: called with each message before it is shown; shows what it returns, and nothing for None.
+
+        Raises:
+            ShareNotFound: it is wrong, or revoked, or its session is gone: in the same words.
+            ShareExpired: its time is over.
+        """
+        from hierstore import shared
+
+        return shared.open_share(self._engine, token, redact)
 
     # Looking
 
@@ -233,17 +270,12 @@ class SessionStore:
         """
         return tree.tree(self._engine, id_of(session_id))
 
-    def check(self) -> CheckReport:
-        """Verify every line of every log and every tie between them; changes nothing.
+    def interrupted(self) -> tuple[Session, ...]:
+        """The sessions with a turn in progress, the one begun first first: after a crash, those that were cut off.
 
-        Other processes may go on writing meanwhile.
+        Turns that are going on right now are among them. Reads every session.
         """
-        from hierstore.check import check
-
-        try:
-            return check(self._engine)
-        except OSError as error:
-            raise refusals.folder_unreadable(error, self._engine.layout.root) from error
+        return tuple(Session(self._engine, entry) for entry in links.interrupted(self._engine))
 
     # Life
 
@@ -279,7 +311,3 @@ class SessionStore:
 
     def __repr__(self) -> str:
         return f"SessionStore({os.fsdecode(self._engine.layout.root)!r})"
-
-
-def _required_id(session: Session | str) -> str:
-    return session.id if isinstance(session, Session) else check_id(session)

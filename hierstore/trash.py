@@ -22,6 +22,7 @@ from hierstore.disk.logfile import SUFFIX, append_offline, parse_log, past_path,
 from hierstore.errors import HasChildren, HierstoreError, SessionNotFound
 from hierstore.log.events import event
 from hierstore.naming import file_name
+from hierstore.reports import TrashedSession
 from hierstore.tree import children, descendants, note_child
 
 _CHILDREN = ("refuse", "cascade", "orphan")
@@ -35,6 +36,11 @@ class Trashed:
     batch: str
     session_id: str
 
+    @property
+    def deleted_at(self) -> float:
+        """When it was deleted, Unix seconds: a batch's id begins with its time."""
+        return clock.time_of(self.batch)
+
 
 def trashed(engine: Engine) -> Iterator[Trashed]:
     """The logs in the trash, the oldest batch first."""
@@ -45,6 +51,20 @@ def trashed(engine: Engine) -> Iterator[Trashed]:
             batch, _, stem = name.removesuffix(SUFFIX).decode().partition(".")
             maybe_id = read_header(path).get("session")
             yield Trashed(path, batch, maybe_id if isinstance(maybe_id, str) else stem)
+
+
+def listed(engine: Engine) -> tuple[TrashedSession, ...]:
+    """The same for users."""
+    engine.check_open()
+    found = []
+    for item in trashed(engine):
+        try:
+            size = files.stat(item.path).st_size
+        except FileNotFoundError:
+            # Restored or purged meanwhile.
+            continue
+        found.append(TrashedSession(item.session_id, item.deleted_at, size))
+    return tuple(found)
 
 
 # Deleting

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from hierstore.disk import refusals
 from hierstore.drafts import draft, draft_of
 from hierstore.errors import InvalidRecord
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from hierstore.disk.cache import Entry
     from hierstore.disk.engine import Engine
     from hierstore.log.events import Draft
+    from hierstore.log.state import State
     from hierstore.model import Message
 
 
@@ -73,4 +75,13 @@ class Turn:
     ) -> None:
         drafts, self._drafts = self._drafts, None
         if kind is None and drafts:
-            self.messages = self._engine.append(self._entry, drafts, self._expected, self._began)
+            self.messages = self._engine.append(self._entry, drafts, self._expected, self._check)
+
+    def _check(self, state: State) -> None:
+        """Refuse the messages of a turn that began in another time of the session."""
+        nonce, reset_at = self._began
+        if nonce != self._entry.nonce:
+            # Deleted, and made anew: the turn is not the new session's.
+            raise refusals.not_found(self._entry.id)
+        if reset_at != state.facts.reset_at:
+            raise refusals.was_reset(self._entry.id, reset_at, state.facts.reset_at)

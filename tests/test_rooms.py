@@ -11,11 +11,16 @@ PACKAGE = Path(hierstore.__file__).parent
 
 # Each room may import from those before it, and from itself.
 ROOMS = [
-    {"errors", "clock", "naming", "values", "model", "history"},
+    {"errors", "clock", "naming", "values", "model", "reports", "sums", "history"},
     {"log"},
     {"disk"},
-    {"tree", "snapshots", "forks", "trash", "purge", "check", "drafts", "turns"},
+    {
+        "view", "tree", "snapshots", "forks", "trash", "purge", "check", "drafts", "turns", "settings", "links",
+        "routes", "sharing", "shared", "compaction", "retention", "repair",
+    },
+    {"transfer"},
     {"session"},
+    {"keeping"},
     {"store"},
     {"__init__"},
     {"cli", "__main__"},

@@ -10,6 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from typing import TypeVar
 
 from hierstore.disk.locks import Stripe
 from hierstore.history import History
@@ -20,6 +21,8 @@ Head = tuple[int, int, int, int, State]
 
 ``st_ctime_ns`` stays out: the hard link of a fork moves it, and on Windows it means creation.
 """
+
+_Key = TypeVar("_Key", str, int)
 
 _FIXED_COST = 2048
 _RECOUNT = 2**16
@@ -100,7 +103,7 @@ class Cache:
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._lock = threading.Lock()
-        self._entries: weakref.WeakValueDictionary[str, Entry] = weakref.WeakValueDictionary()
+        self._entries: weakref.WeakValueDictionary[str | int, Entry] = weakref.WeakValueDictionary()
         self._held: dict[Entry, None] = {}
         self._shared: dict[History, tuple[int, int]] = {}
         self._total = 0
@@ -111,14 +114,14 @@ class Cache:
         """The bytes counted for the states held."""
         return self._total
 
-    def entry(self, session_id: str, make: Callable[[str], Entry]) -> Entry:
-        """The id's one entry."""
-        entry = self._entries.get(session_id)
+    def entry(self, key: _Key, make: Callable[[_Key], Entry]) -> Entry:
+        """The one entry of a session's id, or of the number of a part of the registry."""
+        entry = self._entries.get(key)
         if entry is None:
             with self._lock:
-                entry = self._entries.get(session_id)
+                entry = self._entries.get(key)
                 if entry is None:
-                    entry = self._entries[session_id] = make(session_id)
+                    entry = self._entries[key] = make(key)
         return entry
 
     def hold(self, entry: Entry, size_bytes: int, shared: History | None = None, shared_bytes: int = 0) -> None:

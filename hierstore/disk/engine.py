@@ -22,7 +22,6 @@ from hierstore.history import History
 from hierstore.log import frame
 from hierstore.log.events import Draft, Past, commit, event, message_commit
 from hierstore.log.state import State, apply, initial
-from hierstore.naming import stripe_of
 
 if TYPE_CHECKING:
     from hierstore.disk.layout import Layout
@@ -56,7 +55,11 @@ class Engine:
         self._reader = reader = Reader(layout, self.cache, self.locks, self.logs, read_only=read_only)
         # The reader's methods themselves, not others that call them: a cached read takes two microseconds in all.
         self.entry = reader.entry
+        self.registry = reader.registry
         self.exists = reader.exists
+        self.exists_at = reader.exists_at
+        self.peek = reader.peek
+        self.log_bytes = reader.log_bytes
         self.read = reader.read
         self.read_at = reader.read_at
         self.refresh = reader.refresh
@@ -138,7 +141,7 @@ class Engine:
         entry: Entry,
         drafts: Sequence[Draft],
         expected_revision: int | None,
-        began: tuple[str, int] | None = None,
+        guard: Callable[[State], None] | None = None,
     ) -> tuple[Message, ...]:
         """Store messages in one commit.
 
@@ -148,8 +151,7 @@ class Engine:
             entry: the session.
             drafts: the messages, at least one.
             expected_revision: store them only at this revision.
-            began: the log's nonce and the revision of its last reset when the turn began; store them only if both are
-                still the same.
+            guard: called with the current state under the lock; what it raises keeps them from being stored.
 
         Raises:
             SessionNotFound, RevisionConflict, WriteFailed, DurabilityError, ReadOnlyStore, …
@@ -163,8 +165,8 @@ class Engine:
         self.lock(entry)
         try:
             state = self.current(entry)
-            if began is not None:
-                self._check_turn(entry, state, *began)
+            if guard is not None:
+                guard(state)
             for draft in drafts:
                 if draft.is_retry_safe:
                     messages = self._append_missing(entry, state, drafts, expected_revision)
@@ -189,15 +191,6 @@ class Engine:
         if synced >= 0:
             sync_and_close(entry, synced)
         return messages
-
-    @staticmethod
-    def _check_turn(entry: Entry, state: State, nonce: str, reset_at: int) -> None:
-        """Refuse the messages of a turn that began in another time of the session."""
-        if nonce != entry.nonce:
-            # Deleted, and made anew: the turn is not the new session's.
-            raise refusals.not_found(entry.id)
-        if reset_at != state.facts.reset_at:
-            raise refusals.was_reset(entry.id, reset_at, state.facts.reset_at)
 
     def _append_missing(
         self, entry: Entry, state: State, drafts: Sequence[Draft], expected_revision: int | None
@@ -309,7 +302,7 @@ class Engine:
         self.check_writable()
         held = list(entries)
         subject = about or held[0]
-        numbers = {stripe_of(entry.id) for entry in held}
+        numbers = {entry.stripe.number for entry in held}
         durable = Durable(self.logs, subject, power=self.power)
         try:
             with self.locks.holding(numbers | ({TREE} if tree else set())):
@@ -332,8 +325,9 @@ class Engine:
         durable: Durable,
         history: tuple[History, int] | None = None,
         past: Sequence[Past] = (),
+        more: Sequence[Mapping[str, Any]] = (),
     ) -> State:
-        """Make a new session's log; the stripe is held.
+        """Make a new log; the stripe is held.
 
         Args:
             entry: the new session's.
@@ -341,18 +335,20 @@ class Engine:
             durable: from ``holding``.
             history: what a fork starts with, as ``past`` will say.
             past: where a fork's history is kept; the files are there already.
+            more: further events of the first commit.
 
         Raises:
             SessionExists: nothing was changed.
         """
-        if self.exists(entry.id):
+        if self._reader.exists_at(entry.path, entry.id):
             raise refusals.already_there(entry.id)
         at = clock.now()
         created = event("created", **facts, **({"past": [list(item) for item in past]} if past else {}))
+        events = [created, *more]
         nonce = os.urandom(8).hex()
         # Above the mtime of any log that had this name before: a purged log's inode may be this one's.
         floor_ns = files.fstat(entry.stripe.fd).st_mtime_ns
-        data, chain = logfile.first_lines(entry.id, nonce, at, commit([created], 1, at), floor_ns)
+        data, chain = logfile.first_lines(entry.id, nonce, at, commit(events, 1, at), floor_ns)
         self.layout.make_folder(entry.path, self.power)
         scratch = self.layout.scratch(b".log")
         try:
@@ -369,7 +365,7 @@ class Engine:
         entry.poisoned = False
         entry.floor_ns, entry.nonce = floor_ns, nonce
         messages, count = (history[0].shared(history[1]), history[1]) if history else (History(), 0)
-        state = apply(initial(entry.id, messages, count), {"events": [created], "at": at})
+        state = apply(initial(entry.id, messages, count), {"events": events, "at": at})
         entry.publish(found, state, chain)
         self.cache.hold(entry, found.st_size, history[0] if history else None, sum(item.size for item in past))
         return state

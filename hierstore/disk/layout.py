@@ -27,8 +27,10 @@ class Layout:
 
     def __init__(self, root: bytes, *, shared: bool) -> None:
         self.root = root
+        self.store_id = ""
         self._synced: set[bytes] = set()
         self.sessions = os.path.join(root, b"sessions")
+        self._registry = os.path.join(root, b"registry")
         self.locks = os.path.join(root, b"locks")
         self.trash = os.path.join(root, b"trash")
         self.quarantine = os.path.join(root, b"quarantine")
@@ -43,6 +45,10 @@ class Layout:
         name = file_name(session_id).encode()
         return b"%b/%02x/%b.jsonl" % (self.sessions, stripe_of(session_id), name)
 
+    def registry(self, number: int) -> bytes:
+        """A part of the registry: where route keys and share tokens lead."""
+        return b"%b/%02x.jsonl" % (self._registry, number)
+
     def scratch(self, suffix: bytes) -> bytes:
         """A new name for a file being built."""
         return b"%b/%b%b" % (self.tmp, clock.new_id().encode(), suffix)
@@ -54,7 +60,7 @@ class Layout:
             files.make_directory(folder, self.folder_mode)
         if power and folder not in self._synced:
             # Also when it was there: whoever made it may not have synced it yet.
-            files.sync_directory(self.sessions)
+            files.sync_directory(os.path.dirname(folder))
             self._synced.add(folder)
 
     def quarantine_bytes(self, path: bytes, nonce: str, offset: int, data: bytes) -> bytes:
@@ -115,7 +121,7 @@ def prepare(root: str | os.PathLike[str], *, shared: bool, read_only: bool) -> t
             why = "is not a hierstore store" if read_only else "is not writable"
             raise InvalidRoot(f"The folder {name} {why}.", root=name)
         _make_store(layout, name)
-    _check_marker(layout, name)
+    layout.store_id = _check_marker(layout, name)
     return layout, read_only or cannot_write
 
 
@@ -173,7 +179,8 @@ def _make_store(layout: Layout, name: str) -> None:
         raise InvalidRoot(f"A store cannot be made in {name}: {error.strerror}.", root=name) from error
 
 
-def _check_marker(layout: Layout, name: str) -> None:
+def _check_marker(layout: Layout, name: str) -> str:
+    """The store's id."""
     path = os.fsdecode(layout.marker)
     try:
         fd = files.open_regular(layout.marker, files.READ)
@@ -192,3 +199,4 @@ def _check_marker(layout: Layout, name: str) -> None:
             " hierstore.",
             path=path, format=version, supported=FORMAT,
         )  # fmt: skip
+    return str(marker.get("store", ""))

@@ -38,16 +38,18 @@ class Stripe:
     Of several waiters any may be next. A process that dies lets go at once.
 
     Attributes:
+        number: its place in the order in which several are taken.
         path: the lock file.
         mutex: the lock between threads.
         fd: the lock file's descriptor, or -1.
         owner: the thread that holds the lock, or 0: its own reads of the stripe's sessions must not wait for it.
     """
 
-    __slots__ = ("_is_file_locked", "_table", "fd", "mutex", "owner", "path")
+    __slots__ = ("_is_file_locked", "_table", "fd", "mutex", "number", "owner", "path")
 
-    def __init__(self, table: LockTable, path: bytes) -> None:
+    def __init__(self, table: LockTable, number: int, path: bytes) -> None:
         self._table = table
+        self.number = number
         self.path = path
         self.mutex = threading.Lock()
         self.fd = -1
@@ -125,10 +127,11 @@ class LockTable:
         self._closed = False
         self._open_order: dict[Stripe, None] = {}
         self._opening = threading.Lock()
+        self._holders: set[int] = set()
         paths = [os.path.join(folder, b"%02x.lock" % number) for number in range(STRIPES)]
         paths.append(os.path.join(folder, b"tree.lock"))
         self._folder = folder
-        self.stripes = [Stripe(self, path) for path in paths]
+        self.stripes = [Stripe(self, number, path) for number, path in enumerate(paths)]
 
     def open(self, stripe: Stripe) -> None:
         """Open a stripe's file, which must be closed; may close another that nobody holds."""
@@ -221,18 +224,27 @@ class LockTable:
     def holding(self, numbers: Iterable[int]) -> Iterator[None]:
         """Hold several stripes, taken in one order by everyone: the tree's first, then ascending."""
         taken: list[Stripe] = []
+        me = threading.get_ident()
+        is_outer = me not in self._holders
         try:
+            self._holders.add(me)
             for number in sorted(set(numbers), key=lambda number: (number != TREE, number)):
                 taken.append(self.stripes[number])
                 self.stripes[number].acquire()
             yield
         finally:
+            if is_outer:
+                self._holders.discard(me)
             for stripe in reversed(taken):
                 try:
                     stripe.release()
                 except BaseException:
                     stripe.release()
                     raise
+
+    def is_holding(self) -> bool:
+        """Whether this thread holds stripes by ``holding``: it must not wait for one more, outside the order."""
+        return threading.get_ident() in self._holders
 
     def probe(self) -> None:
         """See whether locks work here: a second descriptor of a locked file must not get the lock.
@@ -285,6 +297,7 @@ class LockTable:
         Closing the copies does not unlock: the parent's descriptor still stands for the lock.
         """
         self._opening = threading.Lock()
+        self._holders = set()
         for stripe in self.stripes:
             stripe.mutex = threading.Lock()
             stripe.owner = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
@@ -116,7 +117,8 @@ def parse_log(
         raise SessionNotFound(f"There is no session {session_id!r} (its file is empty).", session_id=session_id)
     start = data.find(b"\n") + 1
     top = _header(data[:start], session_id, path)
-    found = frame.scan(data, 0, -1)
+    skipped = _skipped(top)
+    found = frame.scan(data, 0, -1, skipped)
     if found.seq < 1:
         raise CorruptLog(
             f"The log {name} of session {session_id!r} is damaged at its beginning.",
@@ -137,14 +139,35 @@ def parse_log(
         # Nothing after a damaged past can be shown without mixing: what is left of it is the whole history.
         lines = lines[: lines.index(b"\n", start) + 1]
     elif until is not None:
-        lines = b"".join([line + b"\n" for line in lines.split(b"\n", until + 1)[: until + 1]])
+        lines = lines[: _end_of(lines, until, skipped)]
     try:
-        state = fold(initial(session_id, history.shared(count), count), lines, start)
+        state = fold(initial(session_id, history.shared(count), count), lines, start, skips=skipped > 0)
     except NO_COMMIT as error:
         raise _no_commit(session_id, name) from error
     shared_size = sum(past.size for past in pasts)
     nonce, floor_ns = top.get("nonce", ""), top.get("floor_ns", 0)
     return Parsed(state, found.end, found.chain, nonce, floor_ns, history if pasts else None, shared_size, fault)
+
+
+def first_state(lines: bytes, session_id: str, path: bytes) -> State:
+    """The state before the first commit of a log whose lines are valid: what a fork starts with, or nothing."""
+    history, count, _ = _load_past(_pasts(lines, lines.index(b"\n") + 1), session_id, path, {})
+    return initial(session_id, history.shared(count), count)
+
+
+def _skipped(top: dict[str, Any]) -> int:
+    """How many revisions a compaction left without a line."""
+    skipped = top.get("skipped", 0)
+    return skipped if isinstance(skipped, int) and skipped > 0 else 0
+
+
+def _end_of(lines: bytes, revision: int, skipped: int) -> int:
+    """Where the line of a revision ends, or of the last one before it that has a line."""
+    place = bisect_right(frame.seqs(lines, 0, len(lines)), revision) if skipped else revision + 1
+    end = 0
+    for _ in range(place):
+        end = lines.index(b"\n", end) + 1
+    return end
 
 
 def _no_commit(session_id: str, name: str) -> CorruptLog:
@@ -212,11 +235,13 @@ def _load_past(pasts: tuple[Past, ...], session_id: str, path: bytes, known: Pas
 
 
 def _fold_past(data: bytes, past: Past, session_id: str, before: History, count: int) -> _Loaded:
-    found = frame.scan(data, 0, -1)
+    start = data.find(b"\n") + 1
+    skipped = _skipped(_header(data[:start], session_id, b""))
+    found = frame.scan(data, 0, -1, skipped)
     if found.seq < 1:
         return _Loaded(before, count, "damaged")
     lines = data if found.end == len(data) else data[: found.end]
-    state = fold(initial(session_id, before.shared(count), count), lines, data.find(b"\n") + 1)
+    state = fold(initial(session_id, before.shared(count), count), lines, start, skips=skipped > 0)
     if found.end != past.size or found.chain != past.chain:
         return _Loaded(state.history, min(past.kept, state.count), "damaged")
     return _Loaded(state.history_at(past.revision)[0], past.kept, None)

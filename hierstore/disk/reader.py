@@ -47,6 +47,14 @@ class Reader:
     def _make_entry(self, session_id: str) -> Entry:
         return Entry(session_id, self._layout.log(session_id), self._locks.stripes[stripe_of(session_id)])
 
+    def registry(self, number: int) -> Entry:
+        """The entry of a part of the registry, 0 to 255: a log as any other, under the stripe of that number."""
+
+        def make(_: object) -> Entry:
+            return Entry(f"registry {number:02x}", self._layout.registry(number), self._locks.stripes[number])
+
+        return self._cache.entry(number, make)
+
     def exists(self, session_id: str) -> bool:
         """Whether the session has a log.
 
@@ -54,7 +62,11 @@ class Reader:
             UnreadableLog: the system does not say.
         """
         self.check_open()
-        path = self._layout.log(session_id)
+        return self.exists_at(self._layout.log(session_id), session_id)
+
+    @staticmethod
+    def exists_at(path: bytes, session_id: str) -> bool:
+        """The same of a log at a path."""
         try:
             if files.stat(path).st_size == 0:
                 return False
@@ -119,7 +131,12 @@ class Reader:
         """Read what is new, once; None when everything must be read again."""
         if entry.stripe.owner == threading.get_ident():
             return self.digest(entry, *self.read_bytes(entry))[0]
-        self.lock(entry)
+        if self._locks.is_holding():
+            # Stripes are taken in one order; a holder that waited for another here might wait for one who waits for it.
+            if not self._locks.maybe_take(entry.stripe):
+                return self._read_prefix(entry)
+        else:
+            self.lock(entry)
         try:
             found, data, base = self.read_bytes(entry)
             if not self._keeps_open:
@@ -134,6 +151,26 @@ class Reader:
                 entry.stripe.release()
                 raise
 
+    def _read_prefix(self, entry: Entry) -> State:
+        """The committed prefix, without the lock and past the cache; what its holder writes now nobody was told of."""
+        return logfile.parse_log(self.log_bytes(entry), entry.id, entry.path, known=self._cache.pasts).state
+
+    def peek(self, entry: Entry) -> State:
+        """The session as it is now, for a caller who holds another session's stripe: never waits for a lock.
+
+        Raises:
+            SessionNotFound, UnreadableLog, CorruptLog: as ``read``.
+        """
+        head = entry.head
+        if head is not None:
+            try:
+                found = files.stat(entry.path)
+            except OSError:
+                return self._read_prefix(entry)
+            if (found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev) == head[:4]:
+                return head[4]
+        return self._read_prefix(entry)
+
     def lock(self, entry: Entry) -> None:
         """Take the session's stripe, to read it."""
         try:
@@ -144,18 +181,20 @@ class Reader:
     def read_at(self, entry: Entry, revision: int) -> State:
         """The session as it was at a revision that it has: the beginning of its log, folded anew."""
         self.read(entry)
+        return logfile.parse_log(self.log_bytes(entry), entry.id, entry.path, revision).state
+
+    def log_bytes(self, entry: Entry) -> bytes:
+        """The log's bytes as they are, read without a lock: what is committed never changes, the end may be torn."""
         try:
             fd = files.open_regular(entry.path, files.READ)
             try:
-                # No lock: what is committed never changes, and what follows it is not looked at.
-                data = files.read(fd, files.fstat(fd).st_size, 0)
+                return files.read(fd, files.fstat(fd).st_size, 0)
             finally:
                 files.close(fd)
         except FileNotFoundError:
             raise refusals.not_found(entry.id) from None
         except OSError as error:
             raise refusals.unreadable(error, entry.id, entry.path) from error
-        return logfile.parse_log(data, entry.id, entry.path, revision).state
 
     def read_bytes(self, entry: Entry) -> tuple[os.stat_result, bytes, State | None]:
         """Under the lock: the stamp, the bytes not yet known, and the state that they follow on.

@@ -28,8 +28,44 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "snapshot": ("id", "label", "metadata"),
     "reverted": ("revision", "count"),  # the history becomes the first `count` messages of that revision's
     "unreverted": ("revision", "count"),
+    "forgotten": ("id",),  # a child noted that does not exist; written by a repair
     "deleted": ("batch",),
     "restored": ("batch",),
+    "ref": ("name", "value"),  # an id in another system; null clears
+    "usage": ("add", "set"),
+    "shared": ("id", "digest", "role", "expires_at", "subtree", "frozen"),
+    "unshared": ("ids",),
+    "turn": ("token",),  # a turn is in progress; null: it has ended
+    "bound": ("key",),  # noted in the session, before the registry binds the key to it
+    "compacted": (  # all facts as of this commit, in place of the events that were dropped
+        "parent_id",
+        "kind",
+        "title",
+        "title_source",
+        "labels",
+        "pinned",
+        "archived",
+        "suspended",
+        "created_at",
+        "children",
+        "reset_at",
+        "deleted",
+        "turn",
+        "bound",
+        "metadata",
+        "derived",
+        "refs",
+        "usage",
+        "grants",
+        "snapshots",
+        "last_seq",
+        "updated_at",
+        "through",
+        "kept",
+    ),
+    # In the registry's logs alone:
+    "route": ("key", "session"),
+    "locator": ("locator", "session"),
 }
 
 
@@ -51,7 +87,7 @@ class Past(NamedTuple):
     kept: int
 
 
-def header(session_id: str, nonce: str, at: float, floor_ns: int = 0) -> bytes:
+def header(session_id: str, nonce: str, at: float, floor_ns: int = 0, skipped: int = 0) -> bytes:
     """The body of a log's first line.
 
     Args:
@@ -59,8 +95,10 @@ def header(session_id: str, nonce: str, at: float, floor_ns: int = 0) -> bytes:
         nonce: tells it from any other log.
         at: Unix seconds.
         floor_ns: no log that had this name before was modified later; this one's mtime is always larger.
+        skipped: how many revisions a compaction left without a line.
     """
-    record = {"hierstore": FORMAT, "session": session_id, "nonce": nonce, "at": at, "floor_ns": floor_ns, "seq": 0}
+    record = {"hierstore": FORMAT, "session": session_id, "nonce": nonce, "at": at, "floor_ns": floor_ns}
+    record |= {"skipped": skipped, "seq": 0} if skipped else {"seq": 0}
     return encode(record, "session id")[:-1]
 
 

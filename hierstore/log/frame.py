@@ -6,6 +6,7 @@ The grammar and the reasons stand in ``FORMAT.md``.
 from __future__ import annotations
 
 import enum
+import re
 import zlib
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ MESSAGE_START = b'{"message":'
 EVENTS_START = b'{"events":'
 
 _crc32 = zlib.crc32
+# JSON holds no raw newline, so this is the end of a line and nothing within one.
+_SEQ = re.compile(rb',"seq":([0-9]+),"crc":"[0-9a-f]{8}"}\n')
 
 
 def seal(body: bytes, chain: int) -> tuple[bytes, int]:
@@ -48,13 +51,19 @@ class Scan(NamedTuple):
     seq: int
 
 
-def scan(data: bytes, chain: int, seq: int) -> Scan:
+def seqs(lines: bytes, begin: int, end: int) -> list[int]:
+    """The seq of each of some valid lines."""
+    return [int(found[1]) for found in _SEQ.finditer(lines, begin, end)]
+
+
+def scan(data: bytes, chain: int, seq: int, skipped: int = 0) -> Scan:
     """Find the longest run of valid lines at the beginning of ``data``.
 
     Args:
         data: bytes from the end of a valid line (or of an empty file) on.
         chain: the chain value before them.
         seq: the seq of the line before them; -1 before the header.
+        skipped: how many seqs are missing among them, where the log was compacted.
     """
     end = data.rfind(b"\n") + 1
     if end == 0:
@@ -64,9 +73,9 @@ def scan(data: bytes, chain: int, seq: int) -> Scan:
     if found is not None:
         crc, last_seq = found
         view = memoryview(data)
-        if _crc32(view[: end - SEAL_BYTES], chain) == crc and data.count(b"\n", 0, end) == last_seq - seq:
+        if _crc32(view[: end - SEAL_BYTES], chain) == crc and data.count(b"\n", 0, end) == last_seq - seq - skipped:
             return Scan(end, _crc32(view[end - SEAL_BYTES : end], crc), last_seq)
-    return _scan_lines(data, chain, seq)
+    return _scan_lines(data, chain, seq, skipped)
 
 
 def _sealed(data: bytes, end: int) -> tuple[int, int] | None:
@@ -85,17 +94,20 @@ def _sealed(data: bytes, end: int) -> tuple[int, int] | None:
     return (crc, int(number)) if mark >= 0 and number.isdigit() and b"%08x" % crc == digits else None
 
 
-def _scan_lines(data: bytes, chain: int, seq: int) -> Scan:
+def _scan_lines(data: bytes, chain: int, seq: int, skipped: int) -> Scan:
     """The same, line by line: for bytes that are not all valid."""
     start = 0
     view = memoryview(data)
     while (newline := data.find(b"\n", start)) >= 0:
         end = newline + 1
         found = _sealed(data, end) if end - start > SEAL_BYTES else None
-        if found is None or found[1] != seq + 1 or _crc32(view[start : end - SEAL_BYTES], chain) != found[0]:
+        if found is None or not seq < found[1] <= seq + 1 + skipped:
+            break
+        if _crc32(view[start : end - SEAL_BYTES], chain) != found[0]:
             break
         chain = _crc32(view[end - SEAL_BYTES : end], found[0])
-        seq += 1
+        skipped -= found[1] - seq - 1
+        seq = found[1]
         start = end
     return Scan(start, chain, seq)
 

@@ -1,4 +1,4 @@
-"""State = fold(commits): what a session is after its commits. Pure, one function an event.
+"""State = fold(commits): what a session is after its commits. Pure; what each event does stands in ``handlers.py``.
 
 A state is a value: folding makes a new one and leaves the old one as it was. Two things are shared between states
 because copying them would make an append cost more in a long session: the list of messages and the list of counts.
@@ -9,44 +9,15 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hierstore.history import History, Messages
-from hierstore.log.events import Past, parse
-from hierstore.log.frame import EVENTS_START, MESSAGE_START
-from hierstore.model import Message, SessionInfo, Snapshot
-from hierstore.values import encode, loads
-
-
-class Facts(NamedTuple):
-    """What appending a message leaves as it is."""
-
-    id: str
-    parent_id: str | None = None
-    kind: str | None = None
-    title: str | None = None
-    title_source: str | None = None
-    metadata_json: bytes = b"{}"
-    derived_json: bytes = b"{}"
-    labels: tuple[str, ...] = ()
-    pinned: bool = False
-    archived: bool = False
-    suspended: bool = False
-    created_at: float = 0.0
-    children: tuple[str, ...] = ()
-    """Ids noted by this session; who its children are, the children's own logs say."""
-    snapshots: tuple[Snapshot, ...] = ()
-    epochs: tuple[tuple[int, History], ...] = ()
-    """(first revision, list of messages): a new epoch begins where the history changes other than by growing."""
-    reverts: tuple[int, ...] = ()
-    """For each revert that can be undone, the revision before it."""
-    reset_at: int = 0
-    """The revision of the last reset, 0 without one."""
-    past: tuple[Past, ...] = ()
-    deleted: bool = False
-    unknown: tuple[bytes, ...] = ()
-    """Events of types that this version does not know, as JSON."""
+from hierstore.log.events import parse
+from hierstore.log.facts import Facts
+from hierstore.log.frame import EVENTS_START, MESSAGE_START, seqs
+from hierstore.log.handlers import HANDLERS, Step, unknown
+from hierstore.model import Message, SessionInfo
 
 
 class State:
@@ -155,15 +126,33 @@ class State:
         last = messages[-1]
         return State(base.facts, base.revision + 1, base.history, count, base.counts, last._seq, last._at)
 
-    def with_lines(self, lines: bytes, begin: int, end: int) -> State:
-        """The state after commits of one message each: the lines from ``begin`` to before ``end``, left undecoded."""
+    def with_lines(self, lines: bytes, begin: int, end: int, *, skips: bool = False) -> State:
+        """The state after commits of one message each: the lines from ``begin`` to before ``end``, left undecoded.
+
+        Args:
+            lines: the lines, among others.
+            begin: where they begin.
+            end: where they end.
+            skips: whether revisions may be missing between them.
+        """
         base = self._own()
         revision, seq = _last_numbers(lines, begin, end)
         count = revision - base.revision
+        if skips:
+            count = base._count_each(seqs(lines, begin, end))
+        else:
+            base.counts.extend(range(base.count + 1, base.count + count + 1))
         base.history.append_lines(lines, begin, end, count)
-        total = base.count + count
-        base.counts.extend(range(base.count + 1, total + 1))
-        return State(base.facts, revision, base.history, total, base.counts, seq, None)
+        return State(base.facts, revision, base.history, base.count + count, base.counts, seq, None)
+
+    def _count_each(self, revisions: list[int]) -> int:
+        """Count one message more at each of these revisions, and none more at those missing between them."""
+        total = self.count
+        for revision in revisions:
+            self.counts.extend([total] * (revision - len(self.counts) - 1))
+            total += 1
+            self.counts.append(total)
+        return len(revisions)
 
     @property
     def _is_own(self) -> bool:
@@ -195,19 +184,20 @@ def initial(session_id: str, history: History, count: int) -> State:
     return State(facts, 0, history, count, array("Q"), seq, None)
 
 
-def fold(state: State, lines: bytes, start: int = 0) -> State:
+def fold(state: State, lines: bytes, start: int = 0, *, skips: bool = False) -> State:
     """The state after more commits.
 
     Args:
         state: the state before.
         lines: from ``start`` on valid commit lines, each with its newline, that follow on ``state.revision``.
         start: where they start.
+        skips: whether revisions may be missing among them, as in a log that was compacted.
     """
     size = len(lines)
     while start < size:
         if lines.startswith(MESSAGE_START, start):
             end = lines.find(b"\n" + EVENTS_START, start) + 1 or size
-            state = state.with_lines(lines, start, end)
+            state = state.with_lines(lines, start, end, skips=skips)
         else:
             end = lines.index(b"\n", start) + 1
             state = apply(state, parse(lines[start:end]))
@@ -224,150 +214,12 @@ def _last_numbers(lines: bytes, begin: int, end: int) -> tuple[int, int]:
 
 
 def apply(state: State, commit: Mapping[str, Any]) -> State:
-    """The state after one commit, given as its JSON object in the long form."""
+    """The state after one commit, given as its JSON object in the long form; without ``seq`` it is the next."""
     state = state._own()
-    draft = _Draft(state, commit["at"] or 0.0)
+    step = Step(state, commit["at"] or 0.0, commit.get("seq", state.revision + 1))
     for event in commit["events"]:
-        _HANDLERS.get(event.get("type"), _unknown)(draft, event)
-    state.counts.append(draft.count)
-    return State(draft.facts, state.revision + 1, draft.history, draft.count, state.counts, draft.seq, draft.updated_at)
-
-
-class _Draft:
-    """A state in the making, while the events of one commit are applied."""
-
-    def __init__(self, state: State, at: float) -> None:
-        self.before = state
-        self.at = at
-        self.facts = state.facts
-        self.history = state.history
-        self.count = state.count
-        self.seq = state.seq
-        self.updated_at = state._updated_at
-
-    def set(self, **changes: Any) -> None:
-        self.facts = self.facts._replace(**changes)
-
-    def begin_epoch(self, history: History) -> None:
-        """Let the history be another list from this commit on."""
-        revision = self.before.revision + 1
-        kept = tuple(epoch for epoch in self.facts.epochs if epoch[0] < revision)
-        self.set(epochs=(*kept, (revision, history)), derived_json=b"{}")
-        self.history, self.count, self.updated_at = history, history.total, self.at
-
-
-def _created(draft: _Draft, event: Mapping[str, Any]) -> None:
-    draft.set(
-        parent_id=event.get("parent"),
-        kind=event.get("kind"),
-        title=event.get("title"),
-        title_source=event.get("title_source"),
-        metadata_json=encode(event.get("metadata", {}), "metadata"),
-        labels=tuple(event.get("labels", ())),
-        created_at=draft.at,
-        past=tuple(Past(*past) for past in event.get("past", ())),
-    )
-    draft.updated_at = draft.at
-
-
-def _past(draft: _Draft, event: Mapping[str, Any]) -> None:
-    draft.set(past=tuple(Past(*past) for past in event["past"]))
-
-
-def _message(draft: _Draft, event: Mapping[str, Any]) -> None:
-    record = {key: value for key, value in event.items() if key != "type"}
-    message = Message._of_record(record)
-    draft.history.append(message)
-    draft.count += 1
-    draft.seq = message.seq
-    draft.updated_at = draft.at
-
-
-def _title(draft: _Draft, event: Mapping[str, Any]) -> None:
-    draft.set(title=event["title"], title_source=event.get("source"))
-
-
-def _updated(draft: _Draft, event: Mapping[str, Any]) -> None:
-    for name in ("pinned", "archived", "suspended"):
-        if name in event:
-            draft.set(**{name: event[name]})
-    if "labels" in event:
-        draft.set(labels=tuple(event["labels"]))
-    for name in ("metadata", "derived"):
-        if name in event:
-            draft.set(**{f"{name}_json": merged(getattr(draft.facts, f"{name}_json"), event[name])})
-
-
-def merged(before_json: bytes, change: Mapping[str, Any]) -> bytes:
-    """One object's keys laid over another's; None removes the key."""
-    after = {**loads(before_json), **change}
-    return encode({key: value for key, value in after.items() if value is not None}, "metadata")
-
-
-def _child(draft: _Draft, event: Mapping[str, Any]) -> None:
-    if event["id"] not in draft.facts.children:
-        draft.set(children=(*draft.facts.children, event["id"]))
-
-
-def _moved(draft: _Draft, event: Mapping[str, Any]) -> None:
-    draft.set(parent_id=event["parent"])
-
-
-def _reset(draft: _Draft, _event: Mapping[str, Any]) -> None:
-    draft.begin_epoch(History())
-    draft.set(reverts=(), reset_at=draft.before.revision + 1)
-
-
-def _snapshot(draft: _Draft, event: Mapping[str, Any]) -> None:
-    snapshot = Snapshot(
-        event["id"],
-        event.get("label"),
-        draft.before.revision + 1,
-        draft.at,
-        encode(event.get("metadata", {}), "metadata"),
-    )
-    draft.set(snapshots=(*draft.facts.snapshots, snapshot))
-
-
-def _reverted(draft: _Draft, event: Mapping[str, Any]) -> None:
-    _go_to(draft, event)
-    draft.set(reverts=(*draft.facts.reverts, draft.before.revision))
-
-
-def _unreverted(draft: _Draft, event: Mapping[str, Any]) -> None:
-    _go_to(draft, event)
-    draft.set(reverts=draft.facts.reverts[:-1])
-
-
-def _go_to(draft: _Draft, event: Mapping[str, Any]) -> None:
-    history, _ = draft.before.history_at(event["revision"])
-    draft.begin_epoch(history.prefix(event["count"]))
-
-
-def _deleted(draft: _Draft, _event: Mapping[str, Any]) -> None:
-    draft.set(deleted=True)
-
-
-def _restored(draft: _Draft, _event: Mapping[str, Any]) -> None:
-    draft.set(deleted=False)
-
-
-def _unknown(draft: _Draft, event: Mapping[str, Any]) -> None:
-    draft.set(unknown=(*draft.facts.unknown, encode(event, "event")))
-
-
-_HANDLERS: dict[Any, Callable[[_Draft, Mapping[str, Any]], None]] = {
-    "created": _created,
-    "past": _past,
-    "message": _message,
-    "title": _title,
-    "updated": _updated,
-    "child": _child,
-    "moved": _moved,
-    "reset": _reset,
-    "snapshot": _snapshot,
-    "reverted": _reverted,
-    "unreverted": _unreverted,
-    "deleted": _deleted,
-    "restored": _restored,
-}
+        HANDLERS.get(event.get("type"), unknown)(step, event)
+    counts = state.counts
+    counts.extend([state.count] * (step.revision - len(counts) - 1))
+    counts.append(step.count)
+    return State(step.facts, step.revision, step.history, step.count, counts, step.seq, step.updated_at)

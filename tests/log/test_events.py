@@ -10,7 +10,8 @@ from hierstore.errors import InvalidRecord
 from hierstore.history import History
 from hierstore.log.events import EVENTS, Draft, commit, event, header, message_commit, parse
 from hierstore.log.frame import seal
-from hierstore.log.state import _HANDLERS, fold, initial
+from hierstore.log.handlers import HANDLERS
+from hierstore.log.state import fold, initial
 from tests.support import LogBuilder
 
 
@@ -19,7 +20,7 @@ def folded(log: LogBuilder):
 
 
 def test_every_event_has_a_handler_and_every_handler_an_event() -> None:
-    assert set(EVENTS) == set(_HANDLERS)
+    assert set(EVENTS) == set(HANDLERS)
 
 
 def test_an_event_that_is_not_in_the_table_is_not_made() -> None:
