@@ -13,7 +13,7 @@ from hierstore.errors import InvalidRecord, SessionNotFound
 from hierstore.log.events import event
 from hierstore.log.state import State
 from hierstore.tree import BAD_LOG, session_ids
-from hierstore.values import check_json, encode, loads, maybe_text, plain
+from hierstore.values import canonical, check_json, encode, loads, maybe_text, plain
 
 ANYTHING: Final[Any] = ...
 """The default of ``if_equals``: set it whatever it is now. None would mean: only if it is not set."""
@@ -35,14 +35,14 @@ def set_ref(engine: Engine, entry: Entry, name: str, value: Any, if_equals: Any)
     """Set, replace or (None) clear one id; False when ``if_equals`` was given and is not what is there."""
     name = _checked_name(name, "name of the ref")
     value = plain(value, "ref")
-    wanted = check_json(encode(value, "ref"), "ref")
-    expected = None if if_equals is ANYTHING else encode(plain(if_equals, "if_equals"), "if_equals")
+    wanted = check_json(canonical(value, "ref"), "ref")
+    expected = None if if_equals is ANYTHING else canonical(plain(if_equals, "if_equals"), "if_equals")
     differed = False
 
     def decide(state: State) -> list[dict[str, Any]]:
         nonlocal differed
         # As JSON: to Python 1, 1.0 and True are equal.
-        present = encode(loads(state.facts.refs_json).get(name), "ref")
+        present = canonical(loads(state.facts.refs_json).get(name), "ref")
         differed = expected is not None and present != expected
         return [] if differed or present == wanted else [event("ref", name=name, value=value)]
 
@@ -71,7 +71,11 @@ def _usage(engine: Engine, entry: Entry, how: str, counters: Mapping[str, Any]) 
 
 
 def _number(name: str, item: object) -> int | float:
-    if isinstance(item, bool) or not isinstance(item, int | float) or not math.isfinite(item):
+    if (
+        isinstance(item, bool)
+        or not isinstance(item, int | float)
+        or (isinstance(item, float) and not math.isfinite(item))
+    ):
         raise InvalidRecord(
             f"The counter {name!r} is a finite number, not {item!r}; nothing was written.", where="usage"
         )

@@ -49,9 +49,11 @@ def latest_time(max_age_days: object, where: str) -> float:
         InvalidRecord: it is no number.
     """
     is_number = isinstance(max_age_days, int | float) and not isinstance(max_age_days, bool)
-    if not is_number or math.isnan(max_age_days):  # type: ignore[arg-type]
+    # The second is for NaN; math.isnan takes no large int.
+    if not is_number or max_age_days != max_age_days:
         raise InvalidRecord(f"{where} is a number of days, not {max_age_days!r}.", where=where)
-    return clock.now() - max_age_days * 86400 if max_age_days > 0 else -math.inf  # type: ignore[operator]
+    days: float = min(max_age_days, 1e12)  # type: ignore[call-overload]
+    return clock.now() - days * 86400 if days > 0 else -math.inf
 
 
 def _pasts(engine: Engine, item: Trashed) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hierstore import clock
-from hierstore.disk import refusals
+from hierstore.disk import files, refusals
 from hierstore.disk.cache import Entry
 from hierstore.disk.durable import Durable
 from hierstore.disk.engine import Engine
@@ -34,8 +34,11 @@ _NOWHERE: tuple[Lead, ...] = (Lead(0, None, 0.0),)
 def read_registry(engine: Engine, part: Entry) -> Registry:
     """What a part of the registry holds; nothing where it has no log yet."""
     try:
+        if part.head is None:
+            # One call, as where it is cached: a token that never was is refused as fast as one that is no more.
+            files.stat(part.path)
         return engine.read(part).facts.registry or Registry()
-    except SessionNotFound:
+    except (FileNotFoundError, SessionNotFound):
         return Registry()
 
 

@@ -12,6 +12,7 @@ from hierstore.drafts import draft
 from hierstore.errors import InvalidRecord, ReadOnlyStore, SessionNotFound, ShareExpired
 from hierstore.history import History, Messages
 from hierstore.model import Message, SessionInfo
+from hierstore.snapshots import is_whole
 from hierstore.tree import ancestors, children
 from hierstore.values import encode
 
@@ -71,13 +72,18 @@ class _Hold:
             raise ShareExpired("The time of this share is over.", expires_at=found.expires_at)
         return found
 
-    def now(self, *, wait: bool = True) -> Grant:
+    def now(self) -> Grant:
         """The same, of the present state."""
         try:
-            state = self.engine.read(self.root) if wait else self.engine.peek(self.root)
+            state = self.engine.read(self.root)
         except SessionNotFound:
             state = None
         return self.grant(state)
+
+
+def _check_role(grant: Grant) -> None:
+    if grant.role != "append":
+        raise ReadOnlyStore("This share allows reading only.", root=None)
 
 
 class SharedSession:
@@ -158,22 +164,36 @@ class SharedSession:
             ReadOnlyStore: the share allows reading only.
             InvalidRecord: it cannot be stored, or ``message_id`` names a message that this share does not show.
         """
-        if self._hold.now().role != "append":
-            raise ReadOnlyStore("This share allows reading only.", root=None)
+        hold = self._hold
+        _check_role(hold.now())
         item = draft(role, content, message_id, metadata, fields)
-        message = self._hold.engine.append(self._entry, (item,), expected_revision, self._guard)[0]
-        shown = self._show(message)
-        if shown is None:
-            raise InvalidRecord("The message is not shown by this share.", where="message_id")
-        return shown
+        try:
+            if self._entry is hold.root:
+                message = hold.engine.append(self._entry, (item,), expected_revision, self._guard)[0]
+            else:
+                message = hold.engine.append_beside(
+                    self._entry, hold.root, (item,), expected_revision, self._guard_below
+                )[0]
+        except SessionNotFound:
+            pass
+        else:
+            shown = self._show(message)
+            if shown is None:
+                raise InvalidRecord("The message is not shown by this share.", where="message_id")
+            return shown
+        raise sharing.not_found()
 
     def _guard(self, state: State) -> None:
         """Refuse a message under the session's lock: a revocation that was answered before holds."""
+        _check_role(self._hold.grant(state))
+
+    def _guard_below(self, _: State) -> None:
+        """The same for a session of the subtree: the root's lock is held too, and the tree's, so it stays there."""
         hold = self._hold
-        # Another session's lock must not be waited for here; what was answered is in its log.
-        grant = hold.grant(state) if self._entry is hold.root else hold.now(wait=False)
-        if grant.role != "append":
-            raise ReadOnlyStore("This share allows reading only.", root=None)
+        grant = hold.grant(hold.engine.current(hold.root))
+        _check_role(grant)
+        if not grant.subtree or hold.root not in ancestors(hold.engine, self._entry):
+            raise sharing.not_found()
 
     def _state(self) -> State:
         """The state that the share shows."""
@@ -194,10 +214,13 @@ class SharedSession:
         raise sharing.not_found()
 
     def _is_frozen(self, grant: Grant) -> bool:
-        """Whether a frozen share shows this session: it was there then, and is still the one that was."""
-        self._hold.engine.read(self._entry)
+        """Whether a frozen share shows this session: it was there then, is still the one that was, and can be shown.
+
+        One that was compacted while it was outside the subtree cannot.
+        """
+        state = self._hold.engine.read(self._entry)
         key = (self._entry.id, self._entry.nonce)
-        return any(row[:2] == key for row in grant.frozen or ())
+        return any(row[:2] == key and is_whole(state, row[2]) for row in grant.frozen or ())
 
     def _revision(self, grant: Grant) -> int:
         return next(row[2] for row in grant.frozen or () if row[0] == self._entry.id)

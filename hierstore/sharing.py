@@ -9,7 +9,6 @@ exactly as one that never was.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from hierstore import clock
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from hierstore.log.state import State
 
 ROLES = ("read", "append")
+_LONGEST_S = 1e12
 
 
 def share(
@@ -71,9 +71,11 @@ def _checked(role: object, expires_in_s: object, subtree: object, frozen: object
     expires_at = None
     if expires_in_s is not None:
         is_number = isinstance(expires_in_s, int | float) and not isinstance(expires_in_s, bool)
-        if not is_number or not math.isfinite(expires_in_s) or expires_in_s < 0:  # type: ignore[arg-type,operator]
+        # Also no NaN, and nothing that is no number any more when it is added to the time.
+        if not is_number or not 0 <= expires_in_s <= _LONGEST_S:  # type: ignore[operator]
             raise InvalidRecord(
-                f"expires_in_s is a number of seconds that is not negative, not {expires_in_s!r}.", where="expires_in_s"
+                f"expires_in_s is a number of seconds, 0 to {_LONGEST_S:.0e}, not {expires_in_s!r}.",
+                where="expires_in_s",
             )
         expires_at = clock.now() + expires_in_s  # type: ignore[operator]
     return {"role": role, "expires_at": expires_at, "subtree": subtree}

@@ -31,7 +31,7 @@ def resolve(state: State, target: object) -> tuple[int, int]:
     if isinstance(target, Snapshot | Message):
         target = target.id
     if isinstance(target, int) and not isinstance(target, bool) and 1 <= target <= state.revision:
-        if not _is_whole(state, target):
+        if not is_whole(state, target):
             raise _compacted(state, target)
         return target, state.counts[target - 1]
     if isinstance(target, str):
@@ -48,7 +48,7 @@ def resolve(state: State, target: object) -> tuple[int, int]:
     )
 
 
-def _is_whole(state: State, revision: int) -> bool:
+def is_whole(state: State, revision: int) -> bool:
     """Whether everything is known of a revision: it was not dropped by a compaction."""
     return revision >= state.facts.through or revision in state.facts.kept
 
@@ -96,7 +96,7 @@ def past(engine: Engine, entry: Entry, target: object) -> PastSession:
     """The session as it was at what a target names."""
     state = engine.read(entry)
     revision, count = resolve(state, target)
-    if not _is_whole(state, revision):
+    if not is_whole(state, revision):
         raise _compacted(state, target)
     return PastSession(engine.read_at(entry, revision), count)
 

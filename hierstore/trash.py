@@ -8,11 +8,11 @@ several sessions is written down first (``disk/journal.py``), and finished by th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hierstore import clock
+from hierstore import clock, placing
 from hierstore.disk import files, journal, refusals
 from hierstore.disk.cache import Entry
 from hierstore.disk.durable import Durable
@@ -21,7 +21,7 @@ from hierstore.disk.locks import TREE
 from hierstore.disk.logfile import SUFFIX, append_offline, parse_log, past_path, read_header
 from hierstore.errors import HasChildren, HierstoreError, SessionNotFound
 from hierstore.log.events import event
-from hierstore.naming import file_name
+from hierstore.naming import file_name, stripe_of
 from hierstore.reports import TrashedSession
 from hierstore.tree import children, descendants, note_child
 
@@ -70,7 +70,7 @@ def listed(engine: Engine) -> tuple[TrashedSession, ...]:
 # Deleting
 
 
-def delete(engine: Engine, entry: Entry, how: str) -> None:
+def delete(engine: Engine, entry: Entry, how: str, guard: Callable[[Sequence[Entry]], None] | None = None) -> None:
     """Move a session to the trash.
 
     Args:
@@ -78,6 +78,8 @@ def delete(engine: Engine, entry: Entry, how: str) -> None:
         entry: the session.
         how: what becomes of its children: ``"refuse"`` to delete, ``"cascade"`` to them, ``"orphan"`` them: they
             become roots.
+        guard: called, with all locks held, with those that are about to be deleted, parents before children; what it
+            raises keeps every one of them.
 
     Raises:
         HasChildren: it has some, and ``how`` is ``"refuse"``.
@@ -96,6 +98,8 @@ def delete(engine: Engine, entry: Entry, how: str) -> None:
             # parents' locks no more can come.
             missing = [other for other in (*victims, *orphans) if other.id not in touched]
             if not missing:
+                if guard is not None:
+                    guard(victims)
                 _delete_held(engine, entry, victims, orphans, durable)
                 return
         touched.update({other.id: other for other in missing})
@@ -299,7 +303,7 @@ def _move_from_trash(engine: Engine, entry: Entry, source: bytes, batch: str, du
 # Finishing what a crash cut off
 
 
-_APPLY = {"delete": _apply_delete, "restore": _apply_restore}
+_APPLY = {"delete": _apply_delete, "restore": _apply_restore, "import": placing.redo}
 
 
 def finish_pending(engine: Engine, *, wait: bool = True) -> None:
@@ -324,9 +328,11 @@ def finish_pending(engine: Engine, *, wait: bool = True) -> None:
 
 def _redo(engine: Engine, path: bytes, record: dict[str, Any]) -> None:
     ids = [item[0] for item in record["sessions"]] + record.get("orphans", [])
+    ids += [parent_id for parent_id, _ in record.get("notes", [])]
     if record.get("parent") is not None:
         ids.append(record["parent"])
-    with engine.holding([engine.entry(session_id) for session_id in ids], tree=True) as durable:
+    parts = [engine.registry(stripe_of(key)) for key, _ in record.get("routes", [])]
+    with engine.holding([*map(engine.entry, ids), *parts], tree=True) as durable:
         if files.exists(path):
             _APPLY[record["do"]](engine, record, durable)
             durable.sync()

@@ -75,6 +75,16 @@ def encode(value: Any, where: str) -> bytes:
         raise _invalid(where, "it holds a lone surrogate, which is not text") from None
 
 
+def canonical(value: Any, where: str) -> bytes:
+    """The same with the keys of objects in order: equal bytes for equal values.
+
+    Raises:
+        InvalidRecord: text with a lone surrogate.
+    """
+    encode(value, where)
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
 def check_text(text: str, where: str) -> None:
     """Refuse text of more than ``MAX_BYTES``; lone surrogates are left to ``encode``."""
     # A character has at most four bytes, so nearly all text passes without being encoded.

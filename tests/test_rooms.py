@@ -16,7 +16,7 @@ ROOMS = [
     {"disk"},
     {
         "view", "tree", "snapshots", "forks", "trash", "purge", "check", "drafts", "turns", "settings", "links",
-        "routes", "sharing", "shared", "compaction", "retention", "repair",
+        "routes", "sharing", "shared", "placing", "compaction", "retention", "repair",
     },
     {"transfer"},
     {"session"},

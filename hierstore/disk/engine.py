@@ -58,8 +58,8 @@ class Engine:
         self.registry = reader.registry
         self.exists = reader.exists
         self.exists_at = reader.exists_at
-        self.peek = reader.peek
         self.log_bytes = reader.log_bytes
+        self.peek = reader.peek
         self.read = reader.read
         self.read_at = reader.read_at
         self.refresh = reader.refresh
@@ -164,17 +164,7 @@ class Engine:
         synced = -1
         self.lock(entry)
         try:
-            state = self.current(entry)
-            if guard is not None:
-                guard(state)
-            for draft in drafts:
-                if draft.is_retry_safe:
-                    messages = self._append_missing(entry, state, drafts, expected_revision)
-                    break
-            else:
-                if expected_revision is not None and expected_revision != state.revision:
-                    raise refusals.conflict(entry.id, expected_revision, state.revision)
-                messages = self._append_new(entry, state, drafts)
+            messages = self._append_held(entry, drafts, expected_revision, guard)
             if self.power:
                 # Also when nothing was missing: the first attempt may have died between its write and its sync.
                 synced = keep_for_sync(entry, self.logs.fd(entry, files.stat(entry.path)))
@@ -191,6 +181,38 @@ class Engine:
         if synced >= 0:
             sync_and_close(entry, synced)
         return messages
+
+    def append_beside(
+        self,
+        entry: Entry,
+        other: Entry,
+        drafts: Sequence[Draft],
+        expected_revision: int | None,
+        guard: Callable[[State], None],
+    ) -> tuple[Message, ...]:
+        """The same while the tree and another session's stripe are held, so that ``guard`` can rely on them."""
+        with self.holding([entry, other], tree=True, about=entry) as durable:
+            messages = self._append_held(entry, drafts, expected_revision, guard)
+            durable.add(entry)
+        return messages
+
+    def _append_held(
+        self,
+        entry: Entry,
+        drafts: Sequence[Draft],
+        expected_revision: int | None,
+        guard: Callable[[State], None] | None,
+    ) -> tuple[Message, ...]:
+        """Append for a caller who holds the stripe."""
+        state = self.current(entry)
+        if guard is not None:
+            guard(state)
+        for draft in drafts:
+            if draft.is_retry_safe:
+                return self._append_missing(entry, state, drafts, expected_revision)
+        if expected_revision is not None and expected_revision != state.revision:
+            raise refusals.conflict(entry.id, expected_revision, state.revision)
+        return self._append_new(entry, state, drafts)
 
     def _append_missing(
         self, entry: Entry, state: State, drafts: Sequence[Draft], expected_revision: int | None

@@ -156,7 +156,7 @@ class Reader:
         return logfile.parse_log(self.log_bytes(entry), entry.id, entry.path, known=self._cache.pasts).state
 
     def peek(self, entry: Entry) -> State:
-        """The session as it is now, for a caller who holds another session's stripe: never waits for a lock.
+        """The session as it is now, without waiting for a lock and without keeping it in the cache.
 
         Raises:
             SessionNotFound, UnreadableLog, CorruptLog: as ``read``.

@@ -100,6 +100,17 @@ def trash_unusable(error: OSError, session_id: str | None, path: bytes) -> Write
     )
 
 
+def import_failed(error: OSError, path: bytes) -> WriteFailed:
+    """An import that the system refused."""
+    name = os.fsdecode(path)
+    return WriteFailed(
+        f"Nothing was imported: a file below {name} could not be written ({error.strerror}).",
+        session_id="",
+        path=name,
+        errno=error.errno or 0,
+    )
+
+
 def write_failed(entry: Entry, error: OSError) -> WriteFailed:
     """A write that the system refused."""
     path = os.fsdecode(entry.path)

@@ -1,0 +1,118 @@
+"""What an event from outside must look like to be taken: types of keys, beyond what folding would notice by itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Test = Callable[[Any], bool]
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _id(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 512
+
+
+def _word(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _any(_value: Any) -> bool:
+    return True
+
+
+def _maybe(test: Test) -> Test:
+    return lambda value: value is None or test(value)
+
+
+def _list(test: Test) -> Test:
+    return lambda value: isinstance(value, list) and all(map(test, value))
+
+
+def _row(*tests: Test) -> Test:
+    return lambda value: (
+        isinstance(value, list)
+        and len(value) == len(tests)
+        and all(test(item) for test, item in zip(tests, value, strict=True))
+    )
+
+
+def _totals(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_number, value.values()))
+
+
+def _digits(value: Any) -> bool:
+    return isinstance(value, str) and value.removeprefix("-").isdecimal() and value.isascii() and len(value) <= 4000
+
+
+def _exponent(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 1200
+
+
+_FACTS: dict[str, Test] = {
+    "parent_id": _maybe(_id), "kind": _maybe(_text), "title": _maybe(_text), "title_source": _maybe(_text),
+    "labels": _list(_text), "pinned": _flag, "archived": _flag, "suspended": _flag, "created_at": _number,
+    "children": _list(_id), "reset_at": _count, "deleted": _flag, "turn": _maybe(_row(_text, _number)),
+    "bound": _list(_row(_text, _number)), "metadata": _object, "derived": _object, "refs": _object,
+    "usage": _list(_row(_word, _digits, _exponent, _flag)), "grants": _list(_any),
+    "snapshots": _list(_row(_id, _maybe(_text), _count, _number, _object)), "last_seq": _count,
+    "updated_at": _number, "through": _count, "kept": _list(_count),
+}  # fmt: skip
+
+_SHAPES: dict[str, tuple[frozenset[str], dict[str, Test]]] = {
+    # type: (keys that must be there, what each must be)
+    "created": (frozenset(), {
+        "title": _maybe(_text), "title_source": _maybe(_text), "parent": _maybe(_id), "kind": _maybe(_text),
+        "metadata": _object, "labels": _list(_text),
+    }),
+    "message": (frozenset(["seq", "id", "role", "content", "at"]), {
+        "seq": _count, "id": _id, "role": _word, "at": _number, "metadata": _object, "fields": _object,
+    }),
+    "title": (frozenset(["title"]), {"title": _maybe(_text), "source": _maybe(_text)}),
+    "updated": (frozenset(), {
+        "metadata": _object, "labels": _list(_text), "pinned": _flag, "archived": _flag, "suspended": _flag,
+        "derived": _object,
+    }),
+    "child": (frozenset(["id"]), {"id": _id}),
+    "bound": (frozenset(["key"]), {"key": _word}),
+    "reset": (frozenset(), {"reason": _maybe(_text)}),
+    "snapshot": (frozenset(["id"]), {"id": _id, "label": _maybe(_text), "metadata": _object}),
+    "reverted": (frozenset(["revision", "count"]), {"revision": _count, "count": _count}),
+    "unreverted": (frozenset(["revision", "count"]), {"revision": _count, "count": _count}),
+    "ref": (frozenset(["name", "value"]), {"name": _word}),
+    "usage": (frozenset(), {"add": _totals, "set": _totals}),
+    "compacted": (frozenset(["last_seq", "updated_at"]), _FACTS),
+}  # fmt: skip
+
+
+def maybe_fault(event: object) -> str | None:
+    """Why an event cannot be taken, or None. One of a type that this version does not know can."""
+    if not isinstance(event, Mapping) or not isinstance(event.get("type"), str):
+        return "an event is not an object with a type"
+    kind = event["type"]
+    required, tests = _SHAPES.get(kind, (frozenset[str](), {}))
+    missing = required - event.keys()
+    if missing:
+        return f"an event {kind!r} has no {min(missing)!r}"
+    wrong = next((key for key, test in tests.items() if key in event and not test(event[key])), None)
+    return None if wrong is None else f"the {wrong!r} of an event {kind!r} is not what it should be"

@@ -1,0 +1,450 @@
+"""Intake: sessions from outside become logs in ``tmp/``, and then, all at once, sessions of the store.
+
+Each log is built as its commits come, one session in memory at a time, and checked as if it were read from disk. Only
+then is it seen which ids are taken; if they are to be new ones, the logs are built once more under them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from hierstore import clock
+from hierstore.disk import files, refusals
+from hierstore.disk.engine import Engine
+from hierstore.disk.logfile import append_offline, parse_log, past_path
+from hierstore.errors import CorruptLog, HierarchyCycle, InvalidRecord, SessionExists, SessionNotFound
+from hierstore.forks import write_past
+from hierstore.log import frame
+from hierstore.log.events import Past, event, header, parse
+from hierstore.log.grammar import maybe_fault
+from hierstore.model import Message
+from hierstore.naming import check_id
+from hierstore.placing import Built, Taken, place
+from hierstore.transfer.exporting import DROPPED
+from hierstore.values import check_json, encode, plain
+
+_AHEAD_NS = 2_000_000_000
+_ATTEMPTS = 10
+_DEEPER = 8
+"""Levels of nesting that a commit puts around what a caller stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to take sessions in.
+
+    Attributes:
+        on_conflict: ``"new_ids"``, ``"refuse"`` or ``"skip"``.
+        parent_id: the session to hang those without a parent below, or None.
+        refs: whether ids in other systems come along.
+        routes: whether route keys come along.
+    """
+
+    on_conflict: str
+    parent_id: str | None
+    refs: bool
+    routes: bool
+
+
+class Outcome(NamedTuple):
+    """What became of the sessions of a source.
+
+    Attributes:
+        ids: for each taken in, its id in the source and here.
+        skipped: those that exist here, by their ids.
+    """
+
+    ids: dict[str, str]
+    skipped: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Session:
+    """One session on its way in."""
+
+    source_id: str
+    source_parent: str | None
+    path: bytes
+    skipped: int
+    keys: tuple[str, ...]
+    past: Past | None = None
+    nonce: str = ""
+    floor_ns: int = 0
+    noted: list[str] = field(default_factory=list)
+
+
+def invalid(what: str) -> InvalidRecord:
+    """A source that is not what it should be."""
+    return InvalidRecord(f"Nothing was imported: {what}.", where="bundle")
+
+
+class Intake:
+    """Sessions on their way in; a context manager that leaves nothing in ``tmp/``.
+
+    Args:
+        engine: the store's.
+        options: how to take them in.
+    """
+
+    def __init__(self, engine: Engine, options: Options) -> None:
+        self._engine = engine
+        self._options = options
+        self._sessions: dict[str, _Session] = {}
+        self._pasts: list[list[Message]] = []
+        self._past_files: dict[tuple[int, int], tuple[bytes, Past]] = {}
+        self._stem = b""
+        self._fd = -1
+        self._serial = 0
+
+    def __enter__(self) -> Intake:
+        self._engine.check_writable()
+        scratch = self._engine.layout.scratch(b".building")
+        self._stem = scratch.removesuffix(b".building")
+        self._fd = files.create(scratch, self._engine.layout.file_mode)
+        # As long as this is locked nobody takes our files for those of a dead process.
+        self._engine.locks.try_lock(self._fd, blocking=False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        folder, prefix = os.path.split(self._stem)
+        try:
+            for name in list(files.names(folder)):
+                if name.startswith(prefix + b"."):
+                    files.remove(os.path.join(folder, name))
+        finally:
+            files.close(self._fd)
+
+    # Taking in
+
+    def add_past(self, base: Sequence[int] | None, records: Iterable[Mapping[str, Any]]) -> None:
+        """Take in a history that forks inherited: so many messages of an earlier one, and these."""
+        messages: list[Message] = []
+        if base is not None:
+            messages.extend(self._past(base))
+        for record in records:
+            if maybe_fault({"type": "message", **record}) is not None:
+                raise invalid("a message of an inherited history is not what it should be")
+            message = Message._of_record(_message(record))
+            if messages and message.seq <= messages[-1].seq:
+                raise invalid("the messages of an inherited history are not in the order of their numbers")
+            messages.append(message)
+        self._pasts.append(messages)
+
+    def _past(self, place: Sequence[int]) -> list[Message]:
+        number, count = place
+        if not 0 <= number < len(self._pasts) or not 0 <= count <= len(self._pasts[number]):
+            raise invalid("it names an inherited history that it does not hold")
+        return self._pasts[number][:count]
+
+    def add(
+        self,
+        session_id: str,
+        parent_id: str | None,
+        commits: Iterable[Mapping[str, Any]],
+        *,
+        past: Sequence[int] | None = None,
+        skipped: int = 0,
+        keys: Sequence[str] = (),
+    ) -> None:
+        """Take in one session.
+
+        Args:
+            session_id: its id in the source.
+            parent_id: its parent's there.
+            commits: its commits, ``{"seq", "at", "events"}`` each.
+            past: which history it inherited, and how many messages of it.
+            skipped: how many revisions have no commit.
+            keys: the route keys bound to it.
+
+        Raises:
+            InvalidRecord, InvalidSessionId: it cannot be taken, and so nothing is.
+        """
+        if check_id(session_id) in self._sessions:
+            raise invalid(f"it holds two sessions {session_id!r}")
+        item = _Session(session_id, parent_id, self._scratch(), skipped, tuple(keys) if self._options.routes else ())
+        if past is not None:
+            item.past = self._place_past(item, past)
+        self._sessions[session_id] = item
+        here = self._options.parent_id if parent_id is None else parent_id
+        self._build(item, session_id, here, map(self._checked, commits), {})
+        self._verify(item)
+
+    def _scratch(self) -> bytes:
+        self._serial += 1
+        return b"%b.%d.jsonl" % (self._stem, self._serial)
+
+    def _place_past(self, item: _Session, place: Sequence[int]) -> Past:
+        """Put a file with what the session inherited beside its log; sessions that inherited the same share it."""
+        key = (place[0], place[1])
+        messages = self._past(place)
+        if key in self._past_files:
+            source, past = self._past_files[key]
+            if files.maybe_link(source, past_path(item.path, 0)):
+                return past
+        past = write_past(self._engine, item.source_id, item.path, 0, messages)
+        self._past_files[key] = (past_path(item.path, 0), past)
+        return past
+
+    def _checked(self, commit: Mapping[str, Any]) -> dict[str, Any]:
+        """A commit that can be stored, made of plain values."""
+        if not isinstance(commit, Mapping) or not isinstance(commit.get("events"), list):
+            raise invalid("a commit is not an object with a list of events")
+        rest = {key: value for key, value in commit.items() if key != "events"}
+        if not isinstance(rest.get("seq"), int) or not isinstance(rest.get("at"), int | float):
+            raise invalid("a commit has no seq or no time")
+        events = []
+        for item in commit["events"]:
+            fault = maybe_fault(item)
+            if fault is not None:
+                raise invalid(fault)
+            if item["type"] == "message":
+                events.append({"type": "message", **_message({k: v for k, v in item.items() if k != "type"})})
+            else:
+                events.append(plain(item, "event", -_DEEPER))
+        return {**plain(rest, "commit"), "events": events}
+
+    def _build(
+        self,
+        item: _Session,
+        session_id: str,
+        parent_id: str | None,
+        commits: Iterable[Mapping[str, Any]],
+        ids: Mapping[str, str],
+    ) -> None:
+        """Write a session's log.
+
+        Args:
+            item: the session; gets the log's facts.
+            session_id: its id here.
+            parent_id: its parent's id here.
+            commits: its commits.
+            ids: new ids for those in the commits.
+        """
+        engine = self._engine
+        item.nonce = os.urandom(8).hex()
+        # The mtime of a log that had this name before is not known yet; this one's stamps must never equal its.
+        item.floor_ns = int(clock.now() * 1e9) + _AHEAD_NS
+        item.noted = []
+        rewrite = _Rewrite(item, parent_id, ids, refs=self._options.refs)
+        top = header(session_id, item.nonce, clock.now(), item.floor_ns, item.skipped)
+        fd = files.create(item.path, engine.layout.file_mode)
+        try:
+            chain = 0
+            for body in _bodies(top, map(rewrite.commit, commits)):
+                line, chain = frame.seal(body, chain)
+                files.write_all(fd, line)
+            files.raise_mtime(fd, item.floor_ns)
+            if engine.power:
+                files.sync(fd)
+        finally:
+            files.close(fd)
+
+    def _verify(self, item: _Session) -> None:
+        """See that a log reads as one."""
+        fd = files.open_regular(item.path, files.READ)
+        try:
+            data = files.read(fd, files.fstat(fd).st_size, 0)
+        finally:
+            files.close(fd)
+        try:
+            parsed = parse_log(data, item.source_id, item.path)
+        except (CorruptLog, SessionNotFound) as error:
+            raise invalid(f"the commits of session {item.source_id!r} are not a session's") from error
+        if parsed.end != len(data) or parsed.fault is not None:
+            raise invalid(f"the commits of session {item.source_id!r} are not numbered as they should be")
+        state = parsed.state
+        if any(snapshot.revision > state.revision for snapshot in state.facts.snapshots):
+            raise invalid(f"session {item.source_id!r} has a snapshot of a revision that it does not have")
+        # Decoded now, so that it can be later.
+        numbers = [message.seq for message in state.messages]
+        if any(first >= second for first, second in zip(numbers, numbers[1:], strict=False)) or (
+            numbers and state.seq < numbers[-1]
+        ):
+            raise invalid(f"the messages of session {item.source_id!r} are not in the order of their numbers")
+
+    # Placing
+
+    def finish(self, roots: Sequence[str]) -> Outcome:
+        """Make the sessions those of the store.
+
+        Args:
+            roots: the ids in the source of those that have no parent there.
+
+        Raises:
+            InvalidRecord, HierarchyCycle: their hierarchy is none; nothing was changed.
+            SessionExists: an id is taken, and the option is to refuse; nothing was changed.
+            SessionNotFound: the parent to hang them below does not exist.
+        """
+        order = self._order(roots)
+        for item in self._sessions.values():
+            self._note_children(item)
+        ids = {source_id: source_id for source_id in order}
+        skipped: set[str] = set()
+        for _ in range(_ATTEMPTS):
+            batch = [self._built(source_id, ids, skipped) for source_id in order if source_id not in skipped]
+            taken = place(self._engine, batch) if batch else None
+            if taken is None:
+                taken_in = {source_id: ids[source_id] for source_id in order if source_id not in skipped}
+                return Outcome(taken_in, tuple(source_id for source_id in order if source_id in skipped))
+            ids, skipped = self._give_way(taken, order, ids, skipped)
+        raise refusals.already_there(order[0])
+
+    def _give_way(
+        self, taken: Taken, order: Sequence[str], ids: dict[str, str], skipped: set[str]
+    ) -> tuple[dict[str, str], set[str]]:
+        """What to do about ids that exist."""
+        if taken.ids and self._options.on_conflict == "refuse":
+            raise SessionExists(
+                f"There is a session {taken.ids[0]!r} already; nothing was imported.", session_id=taken.ids[0]
+            )
+        if taken.ids and self._options.on_conflict == "skip":
+            return ids, skipped | set(taken.ids)
+        # All of them: half of a tree under old ids and half under new ones would be two halves.
+        new = {source_id: clock.new_id() for source_id in order} if taken.ids else ids
+        renamed = {ids[source_id]: new[source_id] for source_id in order}
+        for source_id in order:
+            item = self._sessions[source_id]
+            parent_id = self._options.parent_id if item.source_parent is None else new[item.source_parent]
+            self._rebuild(item, new[source_id], parent_id, renamed)
+        return new, skipped
+
+    def _rebuild(self, item: _Session, session_id: str, parent_id: str | None, renamed: Mapping[str, str]) -> None:
+        """Build a log once more from itself, under new ids."""
+        fd = files.open_regular(item.path, files.READ)
+        try:
+            data = files.read(fd, files.fstat(fd).st_size, 0)
+        finally:
+            files.close(fd)
+        files.remove(item.path)
+        commits = [parse(line) for line in data.split(b"\n")[1:-1]]
+        self._build(item, session_id, parent_id, commits, renamed)
+
+    def _built(self, source_id: str, ids: Mapping[str, str], skipped: set[str]) -> Built:
+        item = self._sessions[source_id]
+        parent_id = item.source_parent
+        is_outside = parent_id is None or parent_id in skipped
+        here = self._options.parent_id if parent_id is None else ids[parent_id]
+        return Built(ids[source_id], item.path, item.nonce, item.floor_ns, here, is_outside, item.keys)
+
+    def _order(self, roots: Sequence[str]) -> list[str]:
+        """Parents before their children.
+
+        Raises:
+            InvalidRecord: a parent is missing.
+            HierarchyCycle: they hang below each other.
+        """
+        below: dict[str | None, list[str]] = {}
+        for item in self._sessions.values():
+            if item.source_parent is not None and item.source_parent not in self._sessions:
+                raise invalid(f"the parent {item.source_parent!r} of session {item.source_id!r} is missing")
+            below.setdefault(item.source_parent, []).append(item.source_id)
+        order = list(below.get(None, ()))
+        for source_id in order:
+            order.extend(below.get(source_id, ()))
+        reached = set(order)
+        left = next((source_id for source_id in self._sessions if source_id not in reached), None)
+        if left is not None:
+            raise HierarchyCycle(
+                f"Nothing was imported: session {left!r} hangs below itself.",
+                session_id=left, parent_id=self._sessions[left].source_parent,
+            )  # fmt: skip
+        if not order or set(below[None]) != set(roots):
+            raise invalid("its roots are not those that it names" if order else "it holds no session")
+        return order
+
+    def _note_children(self, item: _Session) -> None:
+        """Let a parent note those of its children that it does not note yet."""
+        children = [other.source_id for other in self._sessions.values() if other.source_parent == item.source_id]
+        missing = [child_id for child_id in children if child_id not in set(item.noted)]
+        if missing:
+            append_offline(item.path, item.source_id, lambda _: [event("child", id=child_id) for child_id in missing])
+            fd = files.open_regular(item.path, files.APPEND)
+            try:
+                files.raise_mtime(fd, item.floor_ns)
+                if self._engine.power:
+                    files.sync(fd)
+            finally:
+                files.close(fd)
+
+
+class _Rewrite:
+    """What becomes of a session's commits on their way in.
+
+    Args:
+        item: the session; gets the ids of the children that its commits note.
+        parent_id: below whom it goes.
+        ids: new ids for those in the commits.
+        refs: whether ids in other systems come along.
+    """
+
+    def __init__(self, item: _Session, parent_id: str | None, ids: Mapping[str, str], *, refs: bool) -> None:
+        self._item = item
+        self._parent_id = parent_id
+        self._ids = ids
+        self._refs = refs
+        self._is_first = True
+
+    def commit(self, commit: Mapping[str, Any]) -> dict[str, Any]:
+        """One commit, with the parent and the ids that the session has here."""
+        if self._is_first and [item["type"] for item in commit["events"][:1]] != ["created"]:
+            raise invalid(f"the commits of session {self._item.source_id!r} do not begin with its creation")
+        self._is_first = False
+        events = [new for old in commit["events"] if (new := self._event(old)) is not None]
+        return {**commit, "events": events}
+
+    def _event(self, old: Mapping[str, Any]) -> dict[str, Any] | None:
+        kind = old["type"]
+        if kind in DROPPED or (kind == "ref" and not self._refs):
+            return None
+        if kind == "bound" and old["key"] not in self._item.keys:
+            return None
+        new = dict(old)
+        if kind == "created":
+            new.pop("past", None)
+            new["parent"] = self._parent_id
+            return new | ({} if self._item.past is None else {"past": [list(self._item.past)]})
+        if kind == "child":
+            new["id"] = self._note(old["id"])
+        elif kind == "compacted":
+            new = {key: value for key, value in old.items() if key not in ("grants", "turn", "parent_id")}
+            if "bound" in old:
+                new["bound"] = [row for row in old["bound"] if row[0] in self._item.keys]
+            if not self._refs:
+                new.pop("refs", None)
+            if self._parent_id is not None:
+                new["parent_id"] = self._parent_id
+            if "children" in old:
+                new["children"] = [self._note(child_id) for child_id in old["children"]]
+        return new
+
+    def _note(self, child_id: str) -> str:
+        self._item.noted.append(child_id)
+        return self._ids.get(child_id, child_id)
+
+
+def _message(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A message's JSON object, its number first, as the short form of its line needs it."""
+    content = plain(record["content"], "content")
+    check_json(encode(content, "content"), "content")
+    rest = {key: plain(value, key, -_DEEPER) for key, value in record.items() if key not in ("seq", "content")}
+    return {"seq": record["seq"], "id": rest.pop("id"), "role": rest.pop("role"), "content": content, **rest}
+
+
+def _bodies(top: bytes, commits: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    yield top
+    for commit in commits:
+        events = commit["events"]
+        if len(events) == 1 and events[0]["type"] == "message" and commit.keys() == {"seq", "at", "events"}:
+            record = {key: value for key, value in events[0].items() if key != "type"}
+            if record["at"] == commit["at"]:
+                yield b'{"message":%b,"seq":%d' % (encode(record, "message"), commit["seq"])
+                continue
+        # In this order: readers tell lines by their first bytes, and find the number behind the last key.
+        extras = {key: value for key, value in commit.items() if key not in ("events", "seq", "crc")}
+        yield encode({"events": events, **extras, "seq": commit["seq"]}, "commit")[:-1]
