@@ -8,6 +8,7 @@ log or the new one, and perhaps a file in ``tmp/``.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,11 +16,11 @@ from hierstore import clock
 from hierstore.disk import files, refusals
 from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Engine
-from hierstore.disk.logfile import NO_COMMIT, Parsed, first_state, parse_log
-from hierstore.errors import HierstoreError, InvalidRecord, SessionNotFound, StoreClosed
+from hierstore.disk.logfile import NO_COMMIT, Parsed, first_state
+from hierstore.errors import HierstoreError, InvalidRecord, SessionNotFound, StoreClosed, UnreadableLog
 from hierstore.log import frame
-from hierstore.log.compact import compacted, differs
-from hierstore.log.events import header
+from hierstore.log.compact import EPOCHS, compacted, differs
+from hierstore.log.events import header, parse
 from hierstore.log.facts import Grant
 from hierstore.log.state import State, fold
 from hierstore.reports import CompactAllReport, CompactReport, SessionError
@@ -27,7 +28,6 @@ from hierstore.tree import BAD_LOG, ancestors, session_ids
 
 KEEP = ("snapshots", "present")
 _ATTEMPTS = 10
-_AHEAD_NS = 2_000_000_000
 
 
 class _Old(NamedTuple):
@@ -58,12 +58,21 @@ def compact(engine: Engine, entry: Entry, keep: str) -> CompactReport:
     if keep not in KEEP:
         raise InvalidRecord(f"keep is 'snapshots' or 'present', not {keep!r}.", where="keep")
     engine.check_writable()
-    for _ in range(_ATTEMPTS):
-        with engine.translating(entry):
-            report = _try_once(engine, entry, keep_snapshots=keep == "snapshots")
+    began = time.monotonic()
+    for attempt in range(_ATTEMPTS):
+        # Twice what the building may take, and more each time that it was too little.
+        ahead_s = 2.0 + 2**attempt * (time.monotonic() - began)
+        try:
+            with engine.translating(entry):
+                report = _try_once(engine, entry, ahead_s, keep_snapshots=keep == "snapshots")
+        except UnreadableLog:
+            # The past of a fork may have been replaced since its log was read; once more tells.
+            if attempt == _ATTEMPTS - 1:
+                raise
+            report = None
         if report is not None:
             return report
-    raise refusals.corrupt(entry, 0, "was replaced again and again while it was to be compacted")
+    raise refusals.busy(entry, time.monotonic() - began)
 
 
 def compact_all(engine: Engine, keep: str) -> CompactAllReport:
@@ -88,8 +97,8 @@ def compact_all(engine: Engine, keep: str) -> CompactAllReport:
     return CompactAllReport(tuple(reports), tuple(errors))
 
 
-def _try_once(engine: Engine, entry: Entry, *, keep_snapshots: bool) -> CompactReport | None:
-    """One attempt; None when the log was replaced, or shared, in the middle of it."""
+def _try_once(engine: Engine, entry: Entry, ahead_s: float, *, keep_snapshots: bool) -> CompactReport | None:
+    """One attempt; None when the log was replaced, shared or reverted in the middle of it."""
     old = _read(engine, entry, keep_snapshots=keep_snapshots)
     nothing = CompactReport(entry.id, old.parsed.end, old.parsed.end, 0)
     lines = old.data[: old.parsed.end]
@@ -98,9 +107,11 @@ def _try_once(engine: Engine, entry: Entry, *, keep_snapshots: bool) -> CompactR
     shorter = compacted(lines, start, first, old.parsed.state, old.kept, keep_snapshots=keep_snapshots)
     if shorter is None:
         return nothing
-    new = _build(engine, entry, old, shorter.bodies, first, keep_snapshots=keep_snapshots)
+    new = _build(engine, entry, old, shorter.bodies, first, ahead_s, keep_snapshots=keep_snapshots)
     try:
-        if new.size >= old.parsed.end and not shorter.dropped:
+        # Also when it is no smaller: what was to go goes.
+        goes = shorter.dropped or (not keep_snapshots and old.parsed.state.facts.snapshots)
+        if new.size >= old.parsed.end and not goes:
             files.remove(new.path)
             return nothing
         report = _swap(engine, entry, old, new, shorter.dropped, keep_snapshots=keep_snapshots)
@@ -115,8 +126,7 @@ def _try_once(engine: Engine, entry: Entry, *, keep_snapshots: bool) -> CompactR
 
 
 def _read(engine: Engine, entry: Entry, *, keep_snapshots: bool) -> _Old:
-    data = engine.log_bytes(entry)
-    parsed = parse_log(data, entry.id, entry.path)
+    data, parsed = engine.parse(entry)
     if parsed.fault is not None or frame.judge(data[parsed.end :]) is frame.Tail.DAMAGED:
         raise refusals.corrupt(entry, parsed.end, "is damaged; it is compacted only after a repair")
     return _Old(data, parsed, _kept(engine, entry, parsed, keep_snapshots=keep_snapshots))
@@ -142,12 +152,23 @@ def _frozen(grants: Sequence[Grant], session_id: str, nonce: str) -> set[int]:
 
 
 def _build(
-    engine: Engine, entry: Entry, old: _Old, bodies: Sequence[bytes], first: State, *, keep_snapshots: bool
+    engine: Engine,
+    entry: Entry,
+    old: _Old,
+    bodies: Sequence[bytes],
+    first: State,
+    ahead_s: float,
+    *,
+    keep_snapshots: bool,
 ) -> _New:
     """Build the new file, and see that it says what the old one says."""
     last = old.parsed.state
     # The mtime of whatever stands there by then is not known yet; its stamps must never come again.
-    floor_ns = max(files.stat(entry.path).st_mtime_ns, old.parsed.floor_ns, int(clock.now() * 1e9)) + _AHEAD_NS
+    try:
+        mtime_ns = files.stat(entry.path).st_mtime_ns
+    except FileNotFoundError:
+        raise refusals.not_found(entry.id) from None
+    floor_ns = max(mtime_ns, old.parsed.floor_ns, int(clock.now() * 1e9)) + int(ahead_s * 1e9)
     top = header(entry.id, old.parsed.nonce, clock.now(), floor_ns, last.revision - len(bodies))
     parts = []
     chain = 0
@@ -191,7 +212,7 @@ def _swap(
         fd = engine.logs.fd(entry, found)
         added = files.read(fd, found.st_size - old.parsed.end, old.parsed.end)
         scan = frame.scan(added, old.parsed.chain, old.parsed.state.revision)
-        if scan.end != len(added) or scan.chain != entry.chain:
+        if scan.end != len(added) or scan.chain != entry.chain or _goes_back(added, old):
             return None
         size = new.size + _add(new, added)
         files.raise_mtime(new.fd, new.floor_ns)
@@ -201,6 +222,17 @@ def _swap(
         durable.add_directory(os.path.dirname(entry.path))
         durable.sync()
     return CompactReport(entry.id, found.st_size, size, dropped)
+
+
+def _goes_back(added: bytes, old: _Old) -> bool:
+    """Whether lines that came meanwhile make the history what it was at a revision that is to be dropped."""
+    for line in added.split(b"\n")[:-1]:
+        if line.startswith(frame.EVENTS_START):
+            for item in parse(line)["events"]:
+                revision = item.get("revision") if item["type"] in EPOCHS else None
+                if revision is not None and revision < old.parsed.state.revision and revision not in old.kept:
+                    return True
+    return False
 
 
 def _add(new: _New, added: bytes) -> int:

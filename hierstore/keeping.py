@@ -137,6 +137,7 @@ class Keeping:
             self._engine,
             retention.limits(max_age_days, max_sessions, max_bytes),
             keep,
+            lambda entry: Session(self._engine, entry),
             dry_run=dry_run,
         )
 

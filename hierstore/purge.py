@@ -90,7 +90,7 @@ def _detach_forks(engine: Engine, item: Trashed) -> None:
             found = files.stat(item.path)
         except FileNotFoundError:
             return
-        linking = _past_files(engine, found.st_dev, found.st_ino) if found.st_nlink > 1 else []
+        linking = _past_files(engine, item.path, found)
         if not linking:
             return
         for folder, path in linking:
@@ -125,11 +125,15 @@ def _detach_fork(engine: Engine, item: Trashed, folder: bytes, path: bytes) -> N
         return
 
 
-def _past_files(engine: Engine, device: int, inode: int) -> list[tuple[bytes, bytes]]:
-    """Every past file, of sessions and in the trash, that is a link to one inode."""
+def _past_files(engine: Engine, log: bytes, found: os.stat_result) -> list[tuple[bytes, bytes]]:
+    """Every past file, of sessions and in the trash, that is a link to a log, or to what it was before a compaction."""
+    top = read_header(log)
+    nonce = top.get("nonce") if "skipped" in top else None
+    if found.st_nlink < 2 and nonce is None:
+        return []
     layout = engine.layout
     folders = [layout.trash, *(os.path.join(layout.sessions, name) for name in files.names(layout.sessions))]
-    found = []
+    linking = []
     for folder in folders:
         for name in files.names(folder):
             if b".past" in name:
@@ -138,6 +142,8 @@ def _past_files(engine: Engine, device: int, inode: int) -> list[tuple[bytes, by
                     stat = files.lstat(path)
                 except FileNotFoundError:
                     continue
-                if (stat.st_dev, stat.st_ino) == (device, inode):
-                    found.append((folder, path))
-    return found
+                # A compaction keeps the nonce, which no other log has; the forks made before it link the old file.
+                is_log = (stat.st_dev, stat.st_ino) == (found.st_dev, found.st_ino)
+                if is_log or (nonce is not None and read_header(path).get("nonce") == nonce):
+                    linking.append((folder, path))
+    return linking

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from hierstore import sharing
 from hierstore.drafts import draft
-from hierstore.errors import InvalidRecord, ReadOnlyStore, SessionNotFound, ShareExpired
+from hierstore.errors import InvalidRecord, ReadOnlyStore, RevisionNotFound, SessionNotFound, ShareExpired
 from hierstore.history import History, Messages
 from hierstore.model import Message, SessionInfo
-from hierstore.snapshots import is_whole
 from hierstore.tree import ancestors, children
 from hierstore.values import encode
 
@@ -209,7 +208,7 @@ class SharedSession:
             if self._frozen is None:
                 self._frozen = hold.engine.read_at(self._entry, self._revision(grant))
             return self._frozen
-        except SessionNotFound:
+        except (SessionNotFound, RevisionNotFound):
             pass
         raise sharing.not_found()
 
@@ -220,7 +219,7 @@ class SharedSession:
         """
         state = self._hold.engine.read(self._entry)
         key = (self._entry.id, self._entry.nonce)
-        return any(row[:2] == key and is_whole(state, row[2]) for row in grant.frozen or ())
+        return any(row[:2] == key and state.is_whole(row[2]) for row in grant.frozen or ())
 
     def _revision(self, grant: Grant) -> int:
         return next(row[2] for row in grant.frozen or () if row[0] == self._entry.id)

@@ -44,7 +44,7 @@ def share(
 
     token = secrets.token_urlsafe(32)
     digest = digest_of(engine, token)
-    part = _part(engine, digest)
+    part = part_of(engine, digest)
     engine.read(entry)
     # Under the tree's lock nothing is moved or deleted while the subtree is written down.
     with engine.holding([entry, part], tree=bool(subtree and frozen), about=entry) as durable:
@@ -52,7 +52,7 @@ def share(
         payload |= {"id": clock.new_id(), "digest": digest}
         payload["frozen"] = _revisions(engine, entry, subtree=bool(subtree)) if frozen else None
         # Where to look first, then what is there: a crash in between leaves a locator that leads to no grant.
-        note_lead(engine, part, event("locator", locator=_locator(digest), session=entry.id), durable)
+        note_lead(engine, part, event("locator", locator=locator_of(digest), session=entry.id), durable)
         durable.sync()
         state = engine.commit_held(entry, lambda _: [event("shared", **payload)], durable)
     return _public(state.facts.grants[-1], token)
@@ -94,7 +94,7 @@ def unshare(engine: Engine, entry: Entry, grant_id: str | None) -> None:
         ShareNotFound: the session has no such grant.
     """
     gone = [grant for grant in engine.read(entry).facts.grants if grant_id in (None, grant.id)]
-    parts = {_part(engine, grant.digest): None for grant in gone}
+    parts = {part_of(engine, grant.digest): None for grant in gone}
     with engine.holding([entry, *parts], about=entry) as durable:
         ids = [grant.id for grant in engine.current(entry).facts.grants if grant_id in (None, grant.id)]
         if not ids and grant_id is not None:
@@ -109,8 +109,8 @@ def forget(engine: Engine, grant: Grant, durable: Any) -> None:
     """Take a revoked grant's locator out of the registry; its part's stripe is held."""
     note_lead(
         engine,
-        _part(engine, grant.digest),
-        event("locator", locator=_locator(grant.digest), session=None),
+        part_of(engine, grant.digest),
+        event("locator", locator=locator_of(grant.digest), session=None),
         durable,
     )
 
@@ -147,11 +147,13 @@ def digest_of(engine: Engine, token: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _locator(digest: str) -> str:
+def locator_of(digest: str) -> str:
+    """Under what the registry is asked for a token's digest."""
     return digest[:16]
 
 
-def _part(engine: Engine, digest: str) -> Entry:
+def part_of(engine: Engine, digest: str) -> Entry:
+    """The part of the registry that is asked."""
     return engine.registry(int(digest[-2:], 16))
 
 
@@ -162,7 +164,7 @@ def find(engine: Engine, token: object) -> tuple[Entry, str]:
         ShareNotFound: none; in the same words whatever the reason.
     """
     digest = digest_of(engine, token if isinstance(token, str) else "")
-    leads = read_registry(engine, _part(engine, digest)).locators.get(_locator(digest))
+    leads = read_registry(engine, part_of(engine, digest)).locators.get(locator_of(digest))
     session_id = leads[-1].session_id if leads else None
     if session_id is not None:
         entry = engine.entry(session_id)

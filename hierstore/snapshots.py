@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hierstore import clock
+from hierstore.disk import refusals
 from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Engine
 from hierstore.errors import RevisionNotFound
@@ -31,8 +32,8 @@ def resolve(state: State, target: object) -> tuple[int, int]:
     if isinstance(target, Snapshot | Message):
         target = target.id
     if isinstance(target, int) and not isinstance(target, bool) and 1 <= target <= state.revision:
-        if not is_whole(state, target):
-            raise _compacted(state, target)
+        if not state.is_whole(target):
+            raise refusals.compacted(state.facts.id, target)
         return target, state.counts[target - 1]
     if isinstance(target, str):
         for snapshot in state.facts.snapshots:
@@ -43,19 +44,6 @@ def resolve(state: State, target: object) -> tuple[int, int]:
             return found
     raise RevisionNotFound(
         f"Session {state.facts.id!r} has no message, snapshot or revision {target!r}.",
-        session_id=state.facts.id,
-        target=target,
-    )
-
-
-def is_whole(state: State, revision: int) -> bool:
-    """Whether everything is known of a revision: it was not dropped by a compaction."""
-    return revision >= state.facts.through or revision in state.facts.kept
-
-
-def _compacted(state: State, target: object) -> RevisionNotFound:
-    return RevisionNotFound(
-        f"Session {state.facts.id!r} was compacted, and its revision {target!r} was not kept.",
         session_id=state.facts.id,
         target=target,
     )
@@ -96,8 +84,8 @@ def past(engine: Engine, entry: Entry, target: object) -> PastSession:
     """The session as it was at what a target names."""
     state = engine.read(entry)
     revision, count = resolve(state, target)
-    if not is_whole(state, revision):
-        raise _compacted(state, target)
+    if not state.is_whole(revision):
+        raise refusals.compacted(state.facts.id, target)
     return PastSession(engine.read_at(entry, revision), count)
 
 

@@ -58,6 +58,7 @@ class Engine:
         self.registry = reader.registry
         self.exists = reader.exists
         self.exists_at = reader.exists_at
+        self.parse = reader.parse
         self.log_bytes = reader.log_bytes
         self.peek = reader.peek
         self.read = reader.read

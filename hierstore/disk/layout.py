@@ -72,8 +72,7 @@ class Layout:
             offset: where the bytes stood.
             data: the bytes.
         """
-        stem = self.quarantine_stem(path, nonce)
-        target = b"%b/%b%d.%08x.bytes" % (self.quarantine, stem, offset, zlib.crc32(data))
+        target = self.quarantine_target(path, nonce, offset, data)
         if not files.exists(target):
             scratch = self.scratch(b".bytes")
             fd = files.create(scratch, self.file_mode)
@@ -86,6 +85,11 @@ class Layout:
             files.sync_directory(self.quarantine)
         return target
 
+    def quarantine_target(self, path: bytes, nonce: str, offset: int, data: bytes) -> bytes:
+        """Where ``quarantine_bytes`` keeps them."""
+        stem = self.quarantine_stem(path, nonce)
+        return b"%b/%b%d.%08x.bytes" % (self.quarantine, stem, offset, zlib.crc32(data))
+
     @staticmethod
     def quarantine_stem(path: bytes, nonce: str) -> bytes:
         """How the names of a log's damaged bytes begin."""
@@ -93,7 +97,8 @@ class Layout:
 
     def quarantine_file(self, path: bytes) -> None:
         """Move a file that is no log out of the way."""
-        name = os.path.basename(path).removesuffix(b".jsonl")
+        # Cut, for a stray file may have the longest name that there is.
+        name = os.path.basename(path).removesuffix(b".jsonl")[:200]
         files.rename(path, b"%b/%b.%b.file" % (self.quarantine, name, clock.new_id().encode()))
 
 
@@ -172,7 +177,8 @@ def _make_store(layout: Layout, name: str) -> None:
             files.close(fd)
         try:
             files.place(scratch, layout.marker)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
+            # Another process was faster; a repair of its may even have put the scratch file aside.
             files.remove(scratch)
         files.sync_directory(layout.root)
     except OSError as error:

@@ -70,6 +70,7 @@ class Parsed(NamedTuple):
         shared: the history of the time before, which other forks may share, or None.
         shared_size: its bytes on disk.
         fault: why nothing may be appended even though no bytes follow the prefix, or None.
+        skipped: how many revisions a compaction left without a line; None where there was none.
     """
 
     state: State
@@ -80,6 +81,7 @@ class Parsed(NamedTuple):
     shared: History | None
     shared_size: int
     fault: str | None
+    skipped: int | None
 
 
 def past_path(path: bytes, number: int) -> bytes:
@@ -118,7 +120,7 @@ def parse_log(
     start = data.find(b"\n") + 1
     top = _header(data[:start], session_id, path)
     skipped = _skipped(top)
-    found = frame.scan(data, 0, -1, skipped)
+    found = frame.scan(data, 0, -1, skipped or 0)
     if found.seq < 1:
         raise CorruptLog(
             f"The log {name} of session {session_id!r} is damaged at its beginning.",
@@ -141,12 +143,14 @@ def parse_log(
     elif until is not None:
         lines = lines[: _end_of(lines, until, skipped)]
     try:
-        state = fold(initial(session_id, history.shared(count), count), lines, start, skips=skipped > 0)
+        state = fold(initial(session_id, history.shared(count), count), lines, start, skips=bool(skipped))
     except NO_COMMIT as error:
         raise _no_commit(session_id, name) from error
     shared_size = sum(past.size for past in pasts)
     nonce, floor_ns = top.get("nonce", ""), top.get("floor_ns", 0)
-    return Parsed(state, found.end, found.chain, nonce, floor_ns, history if pasts else None, shared_size, fault)
+    return Parsed(
+        state, found.end, found.chain, nonce, floor_ns, history if pasts else None, shared_size, fault, skipped
+    )
 
 
 def first_state(lines: bytes, session_id: str, path: bytes) -> State:
@@ -155,13 +159,13 @@ def first_state(lines: bytes, session_id: str, path: bytes) -> State:
     return initial(session_id, history.shared(count), count)
 
 
-def _skipped(top: dict[str, Any]) -> int:
-    """How many revisions a compaction left without a line."""
-    skipped = top.get("skipped", 0)
-    return skipped if isinstance(skipped, int) and skipped > 0 else 0
+def _skipped(top: dict[str, Any]) -> int | None:
+    """How many revisions a compaction left without a line; None where there was none."""
+    skipped = top.get("skipped")
+    return skipped if isinstance(skipped, int) and skipped >= 0 else None
 
 
-def _end_of(lines: bytes, revision: int, skipped: int) -> int:
+def _end_of(lines: bytes, revision: int, skipped: int | None) -> int:
     """Where the line of a revision ends, or of the last one before it that has a line."""
     place = bisect_right(frame.seqs(lines, 0, len(lines)), revision) if skipped else revision + 1
     end = 0
@@ -237,11 +241,11 @@ def _load_past(pasts: tuple[Past, ...], session_id: str, path: bytes, known: Pas
 def _fold_past(data: bytes, past: Past, session_id: str, before: History, count: int) -> _Loaded:
     start = data.find(b"\n") + 1
     skipped = _skipped(_header(data[:start], session_id, b""))
-    found = frame.scan(data, 0, -1, skipped)
+    found = frame.scan(data, 0, -1, skipped or 0)
     if found.seq < 1:
         return _Loaded(before, count, "damaged")
     lines = data if found.end == len(data) else data[: found.end]
-    state = fold(initial(session_id, before.shared(count), count), lines, start, skips=skipped > 0)
+    state = fold(initial(session_id, before.shared(count), count), lines, start, skips=bool(skipped))
     if found.end != past.size or found.chain != past.chain:
         return _Loaded(state.history, min(past.kept, state.count), "damaged")
     return _Loaded(state.history_at(past.revision)[0], past.kept, None)

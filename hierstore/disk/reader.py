@@ -153,7 +153,7 @@ class Reader:
 
     def _read_prefix(self, entry: Entry) -> State:
         """The committed prefix, without the lock and past the cache; what its holder writes now nobody was told of."""
-        return logfile.parse_log(self.log_bytes(entry), entry.id, entry.path, known=self._cache.pasts).state
+        return self.parse(entry)[1].state
 
     def peek(self, entry: Entry) -> State:
         """The session as it is now, without waiting for a lock and without keeping it in the cache.
@@ -179,9 +179,35 @@ class Reader:
             raise refusals.unreadable(error, entry.id, entry.stripe.path) from error
 
     def read_at(self, entry: Entry, revision: int) -> State:
-        """The session as it was at a revision that it has: the beginning of its log, folded anew."""
+        """The session as it was at a revision: the beginning of its log, folded anew.
+
+        Raises:
+            RevisionNotFound: a compaction dropped it.
+        """
         self.read(entry)
-        return logfile.parse_log(self.log_bytes(entry), entry.id, entry.path, revision).state
+        data, parsed = self.parse(entry, revision)
+        if parsed.skipped is not None:
+            # Judged by the same bytes: the log may have been compacted since anybody looked.
+            whole = logfile.parse_log(data, entry.id, entry.path, known=self._cache.pasts).state
+            if not whole.is_whole(revision):
+                raise refusals.compacted(entry.id, revision)
+        return parsed.state
+
+    def parse(self, entry: Entry, until: int | None = None) -> tuple[bytes, logfile.Parsed]:
+        """The log's bytes, read without a lock, and what they say.
+
+        Raises:
+            SessionNotFound, UnreadableLog, CorruptLog, FormatTooNew.
+        """
+        for attempt in range(MAX_ATTEMPTS):
+            data = self.log_bytes(entry)
+            try:
+                return data, logfile.parse_log(data, entry.id, entry.path, until, self._cache.pasts)
+            except (CorruptLog, UnreadableLog):
+                # The past of a fork may have been replaced since its log was read; once more tells.
+                if attempt == MAX_ATTEMPTS - 1:
+                    raise
+        raise refusals.corrupt(entry, 0, "kept changing other than by growing")
 
     def log_bytes(self, entry: Entry) -> bytes:
         """The log's bytes as they are, read without a lock: what is committed never changes, the end may be torn."""

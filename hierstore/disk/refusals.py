@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from hierstore.errors import (
     CorruptLog,
     DurabilityError,
+    LockTimeout,
     ReadOnlyStore,
     RevisionConflict,
+    RevisionNotFound,
     SessionExists,
     SessionNotFound,
     StoreClosed,
@@ -60,6 +62,26 @@ def was_reset(session_id: str, expected: int, actual: int) -> RevisionConflict:
         session_id=session_id,
         expected=expected,
         actual=actual,
+    )
+
+
+def compacted(session_id: str, target: object) -> RevisionNotFound:
+    """A revision that a compaction dropped."""
+    return RevisionNotFound(
+        f"Session {session_id!r} was compacted, and its revision {target!r} was not kept.",
+        session_id=session_id,
+        target=target,
+    )
+
+
+def busy(entry: Entry, waited_s: float) -> LockTimeout:
+    """A log that changed too fast for what takes longer."""
+    path = os.fsdecode(entry.path)
+    return LockTimeout(
+        f"Session {entry.id!r} was written to so busily that its log {path} could not be compacted; try again later.",
+        path=path,
+        waited_s=waited_s,
+        holder=None,
     )
 
 

@@ -7,8 +7,8 @@ Lines keep their numbers, so revisions keep theirs; those of dropped lines are m
   that show it begin alike up to it: the messages kept of any history are its beginning, and a revert is rewritten by
   shortening its count;
 - reverts and resets that still change something;
-- in the last other line up to each kept revision, all facts as of that line, in place of the events that made them,
-  unless those are shorter;
+- in the last other line up to each kept revision, what the events that went have done to the facts, unless those are
+  shorter themselves;
 - whatever this version does not know.
 """
 
@@ -18,10 +18,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from hierstore.history import History
 from hierstore.log.events import EVENTS, event, parse
-from hierstore.log.facts import summary
+from hierstore.log.facts import Facts, change
 from hierstore.log.frame import EVENTS_START, MESSAGE_START, SEAL_BYTES
-from hierstore.log.state import State, apply
+from hierstore.log.state import State, apply, initial
 from hierstore.values import encode
 
 EPOCHS = frozenset(["reset", "reverted", "unreverted"])
@@ -67,21 +68,55 @@ def compacted(
 
 
 class _Part:
-    """The lines between two dumps, as they were and as they would be."""
+    """The lines up to one dump, as they were and as they would be.
 
-    def __init__(self) -> None:
-        self._old: list[bytes] = []
-        self._new: list[bytes | None] = []
+    Args:
+        state: what the new log says before them, the messages left out: a dump holds only what that does not.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._before = state
+        self._old: list[tuple[bytes, dict[str, Any] | None]] = []
+        self._new: list[bytes] = []
+        self.state = state
+        self.commits = 0
         self.must_change = False
 
-    def add(self, old: bytes, *new: bytes | None) -> None:
-        self._old.append(old)
-        self._new.extend(new or (old,))
+    def message(self, body: bytes) -> None:
+        """A line of a message, which stays."""
+        self._old.append((body, None))
+        self._new.append(body)
 
-    def shorter(self) -> list[bytes]:
-        """The old lines where they can stay and are no longer than the new."""
-        new = [body for body in self._new if body is not None]
-        return self._old if not self.must_change and sum(map(len, self._old)) <= sum(map(len, new)) else new
+    def commit(self, body: bytes, record: dict[str, Any], new: dict[str, Any] | None) -> None:
+        """Any other line: how it was, and how it would be, if at all."""
+        self._old.append((body, record))
+        self.commits += 1
+        if new is not None:
+            self._new.append(encode(new, "commit")[:-1])
+            self.state = _without_messages(self.state, new)
+
+    def end(self) -> tuple[list[bytes], State]:
+        """The lines chosen, and what the new log says after them: the old where they can stay and are no longer."""
+        if self.must_change or (
+            self.commits > 1 and sum(len(body) for body, _ in self._old) > sum(map(len, self._new))
+        ):
+            return self._new, self.state
+        state = self._before
+        for _, record in self._old:
+            if record is not None:
+                state = _without_messages(state, record)
+        return [body for body, _ in self._old], state
+
+
+def _commit(record: Mapping[str, Any], events: list[dict[str, Any]]) -> dict[str, Any]:
+    """A commit with other events; its keys in the order that a line's have."""
+    extras = {key: value for key, value in record.items() if key not in _COMMIT_KEYS}
+    return {"events": events, "at": record["at"], **extras, "seq": record["seq"]}
+
+
+def _without_messages(state: State, record: Mapping[str, Any]) -> State:
+    events = [item for item in record["events"] if item["type"] != "message"]
+    return apply(state, {**record, "events": events})
 
 
 class _Run:
@@ -92,15 +127,15 @@ class _Run:
         self.dropped = 0
         self.dumps: dict[int, int] = {}
         """For each kept revision by its place, the last line up to it that holds anything but messages."""
-        self._part = _Part()
+        self._part = _Part(initial(first.facts.id, History(), 0))
+        self._last_dump = 0
         self._bounds = bounds
         self._keep_snapshots = keep_snapshots
         self._state = first
         self._end = first.history.message(first.count - 1).seq if first.count else 0
         # What a fork inherited stands in files of its own: it costs nothing here, and stays.
         self._needed = {message.seq for message in first.history.part(0, first.count)}
-        for bound in bounds:
-            history, count = last.history_at(bound)
+        for history, count in histories(last, bounds):
             self._needed.update(message.seq for message in history.part(0, count))
 
     def _bound(self, revision: int) -> int:
@@ -115,7 +150,7 @@ class _Run:
             if not is_first:
                 record = parse(lines[place:end])
                 if any(item["type"] != "message" for item in record["events"]):
-                    self.dumps[self._bound(record["seq"])] = record["seq"]
+                    self.dumps[self._bound(record["seq"])] = self._last_dump = record["seq"]
             is_first = False
             # A line's beginning: JSON holds no raw newline.
             place = lines.find(b"\n" + EVENTS_START, end - 1) + 1 or -1
@@ -132,14 +167,14 @@ class _Run:
                 end = lines.index(b"\n", start) + 1
                 self._commit(lines[start:end])
             start = end
-        self.bodies.extend(self._part.shorter())
+        self.bodies.extend(self._part.end()[0])
 
     def _messages(self, lines: bytes, start: int, end: int) -> None:
         while start < end:
             stop = lines.index(b"\n", start) + 1
             seq = int(lines[start + _SEQ_AT : lines.index(b",", start + _SEQ_AT)])
             if seq in self._needed:
-                self._part.add(lines[start : stop - SEAL_BYTES])
+                self._part.message(lines[start : stop - SEAL_BYTES])
                 self._end = seq
             else:
                 self.dropped += 1
@@ -149,27 +184,26 @@ class _Run:
         record = parse(line)
         before, self._state = self._state, apply(self._state, record)
         if before.revision == 0:
-            self._part.add(line[:-SEAL_BYTES])
+            self._part.commit(line[:-SEAL_BYTES], record, _commit(record, record["events"]))
             return
         # What a later version wrote beside the events stays with those of them that stay.
         is_known = record.keys() <= _COMMIT_KEYS
         events = [new for old in record["events"] for new in self._kept(old, before, is_known)]
         revision = record["seq"]
-        is_dump = self.dumps.get(self._bound(revision)) == revision
-        if is_dump:
-            events.append(self._dump(revision))
-        body = None
-        if events:
-            extras = {key: value for key, value in record.items() if key not in _COMMIT_KEYS}
-            body = encode({"events": events, "at": record["at"], **extras, "seq": revision}, "commit")[:-1]
+        new = _commit(record, events)
         if any(item["type"] in EPOCHS for item in record["events"]):
             self._part.must_change = True
-        self._part.add(line[:-SEAL_BYTES], body)
+        is_dump = self.dumps.get(self._bound(revision)) == revision
         if is_dump:
             # The last one says what was kept, and without snapshots each says so.
-            self._part.must_change |= not self._keep_snapshots or revision == max(self.dumps.values())
-            self.bodies.extend(self._part.shorter())
-            self._part = _Part()
+            self._part.must_change |= not self._keep_snapshots or revision == self._last_dump
+        if is_dump and (self._part.must_change or self._part.commits):
+            events.append(self._dump(_without_messages(self._part.state, new).facts, revision))
+        self._part.commit(line[:-SEAL_BYTES], record, new if events else None)
+        if is_dump:
+            bodies, state = self._part.end()
+            self.bodies.extend(bodies)
+            self._part = _Part(state)
 
     def _kept(self, old: Mapping[str, Any], before: State, is_known: bool) -> list[dict[str, Any]]:
         """An event as it stays, or nothing."""
@@ -204,15 +238,24 @@ class _Run:
         self._end = end
         return [dict(old) if old["type"] == "reset" else {**old, "count": count}]
 
-    def _dump(self, revision: int) -> dict[str, Any]:
+    def _dump(self, said: Facts, revision: int) -> dict[str, Any]:
+        """What makes the facts that the new log says until here those that they were."""
         facts = self._state.facts
         if not self._keep_snapshots:
             facts = facts._replace(snapshots=())
-        record = summary(facts)
-        record |= {"last_seq": self._state.seq, "updated_at": self._state.updated_at}
-        if revision == max(self.dumps.values()):
+        record = change(said, facts) | {"last_seq": self._state.seq, "updated_at": self._state.updated_at}
+        if revision == self._last_dump:
             record |= {"through": self._bounds[-1], "kept": list(self._bounds[:-1])}
         return event("compacted", **record)
+
+
+def histories(state: State, revisions: Iterable[int]) -> list[tuple[History, int]]:
+    """The lists that hold the histories of some revisions, each once, with how many of it the longest has."""
+    found: dict[int, tuple[History, int]] = {}
+    for revision in revisions:
+        history, count = state.history_at(revision)
+        found[id(history)] = (history, max(count, found.get(id(history), (history, 0))[1]))
+    return list(found.values())
 
 
 def differs(new: State, old: State, kept: Iterable[int], *, keep_snapshots: bool) -> str | None:
@@ -221,13 +264,20 @@ def differs(new: State, old: State, kept: Iterable[int], *, keep_snapshots: bool
     pairs = {
         "revision": (new.revision, old.revision),
         "info": (new.info, old.info),
-        "facts": (summary(new.facts), summary(wanted)),
+        "facts": (change(wanted, new.facts), {}),
         "unknown events": (new.facts.unknown, old.facts.unknown),
         "past": (new.facts.past, old.facts.past),
         "messages": (new.messages, old.messages),
         "last message number": (new.seq, old.seq),
     }
+    whole: dict[tuple[int, int], tuple[History, History, int]] = {}
     for revision in kept:
-        (ours, ours_count), (theirs, theirs_count) = new.history_at(revision), old.history_at(revision)
-        pairs[f"revision {revision}"] = (ours.part(0, ours_count), theirs.part(0, theirs_count))
-    return next((name for name, (ours, theirs) in pairs.items() if ours != theirs), None)
+        (ours, our_count), (theirs, their_count) = new.history_at(revision), old.history_at(revision)
+        if our_count != their_count:
+            return f"revision {revision}"
+        longest = max(our_count, whole.get((id(ours), id(theirs)), (ours, theirs, 0))[2])
+        whole[id(ours), id(theirs)] = (ours, theirs, longest)
+    # Histories that share a list begin alike: the longest of each pair of lists stands for all.
+    for ours, theirs, count in whole.values():
+        pairs[f"history of {count} messages"] = (ours.part(0, count), theirs.part(0, count))
+    return next((name for name, (mine, yours) in pairs.items() if mine != yours), None)

@@ -37,7 +37,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "unshared": ("ids",),
     "turn": ("token",),  # a turn is in progress; null: it has ended
     "bound": ("key",),  # noted in the session, before the registry binds the key to it
-    "compacted": (  # all facts as of this commit, in place of the events that were dropped
+    "compacted": (  # what the events that were dropped did to the facts; of lists that grew, what is new, in "more"
         "parent_id",
         "kind",
         "title",
@@ -58,6 +58,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
         "usage",
         "grants",
         "snapshots",
+        "more",
         "last_seq",
         "updated_at",
         "through",
@@ -87,7 +88,7 @@ class Past(NamedTuple):
     kept: int
 
 
-def header(session_id: str, nonce: str, at: float, floor_ns: int = 0, skipped: int = 0) -> bytes:
+def header(session_id: str, nonce: str, at: float, floor_ns: int = 0, skipped: int | None = None) -> bytes:
     """The body of a log's first line.
 
     Args:
@@ -95,10 +96,10 @@ def header(session_id: str, nonce: str, at: float, floor_ns: int = 0, skipped: i
         nonce: tells it from any other log.
         at: Unix seconds.
         floor_ns: no log that had this name before was modified later; this one's mtime is always larger.
-        skipped: how many revisions a compaction left without a line.
+        skipped: how many revisions a compaction left without a line; None where there was none.
     """
     record = {"hierstore": FORMAT, "session": session_id, "nonce": nonce, "at": at, "floor_ns": floor_ns}
-    record |= {"skipped": skipped, "seq": 0} if skipped else {"seq": 0}
+    record |= {"seq": 0} if skipped is None else {"skipped": skipped, "seq": 0}
     return encode(record, "session id")[:-1]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hierstore.model import Snapshot
@@ -81,53 +81,32 @@ class Facts(NamedTuple):
 
 
 _PLAIN = (
-    "parent_id", "kind", "title", "title_source", "labels", "pinned", "archived", "suspended", "created_at",
-    "children", "reset_at", "deleted", "turn", "bound",
+    "parent_id", "kind", "title", "title_source", "pinned", "archived", "suspended", "created_at", "reset_at", "deleted",
 )  # fmt: skip
-_DEFAULTS: Mapping[str, Any] = Facts._field_defaults
 _JSON = ("metadata_json", "derived_json", "refs_json")
 
 
-def summary(facts: Facts) -> dict[str, Any]:
-    """The facts as a JSON object: what an event ``compacted`` holds. What is as in a new session is not in it.
-
-    Left out, too, is what other lines of a compacted log say: the history, the past of a fork, and unknown events; and
-    the reverts, which cannot be undone any more.
-    """
-    names = [name for name in _PLAIN if getattr(facts, name) != _DEFAULTS[name]]
-    record: dict[str, Any] = {name: getattr(facts, name) for name in names}
-    record |= {
-        name.removesuffix("_json"): loads(getattr(facts, name))
-        for name in _JSON
-        if getattr(facts, name) != _DEFAULTS[name]
-    }
-    rows = {
-        "usage": [[name, *total] for name, total in facts.usage],
-        "grants": [list(grant) for grant in facts.grants],
-        "snapshots": [
-            [snapshot.id, snapshot.label, snapshot.revision, snapshot.created_at, snapshot.metadata]
-            for snapshot in facts.snapshots
-        ],
-    }
-    return record | {name: items for name, items in rows.items() if items}
+def _maybe_list(turn: tuple[str, float] | None) -> list[Any] | None:
+    return None if turn is None else list(turn)
 
 
-def restored(facts: Facts, record: dict[str, Any]) -> Facts:
-    """The facts that ``summary`` wrote down, laid over others."""
-    changes: dict[str, Any] = {name: record.get(name, _DEFAULTS[name]) for name in _PLAIN}
-    changes |= {name: encode(record.get(name.removesuffix("_json"), {}), "facts") for name in _JSON}
-    changes |= {name: tuple(changes[name]) for name in ("labels", "children")}
-    changes["turn"] = changes["turn"] and tuple(changes["turn"])
-    changes["bound"] = tuple((key, at) for key, at in changes["bound"])
-    usage = record.get("usage", ())
-    changes["usage"] = tuple((name, (digits, exponent, is_float)) for name, digits, exponent, is_float in usage)
-    changes["grants"] = tuple(grant_of(row) for row in record.get("grants", ()))
-    changes["snapshots"] = tuple(
-        Snapshot(name, label, revision, at, encode(metadata, "metadata"))
-        for name, label, revision, at, metadata in record.get("snapshots", ())
-    )
-    # A revert that was compacted cannot be undone.
-    return facts._replace(**changes, reverts=(), through=record.get("through", 0), kept=tuple(record.get("kept", ())))
+def _snapshot_row(snapshot: Snapshot) -> list[Any]:
+    return [snapshot.id, snapshot.label, snapshot.revision, snapshot.created_at, snapshot.metadata]
+
+
+def _snapshot_of(row: Sequence[Any]) -> Snapshot:
+    name, label, revision, at, metadata = row
+    return Snapshot(name, label, revision, at, encode(metadata, "metadata"))
+
+
+def _usage_of(row: Sequence[Any]) -> tuple[str, Sum]:
+    name, digits, exponent, is_float = row
+    return name, (digits, exponent, is_float)
+
+
+def _bound_of(row: Sequence[Any]) -> tuple[str, float]:
+    key, at = row
+    return key, at
 
 
 def grant_of(row: Sequence[Any]) -> Grant:
@@ -135,3 +114,50 @@ def grant_of(row: Sequence[Any]) -> Grant:
     name, digest, role, at, expires_at, subtree, frozen = row
     rows = None if frozen is None else tuple((owner, nonce, revision) for owner, nonce, revision in frozen)
     return Grant(name, digest, role, at, expires_at, subtree, rows)
+
+
+_LISTS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    # name: (an item as JSON, and back)
+    "labels": (str, str),
+    "children": (str, str),
+    "bound": (list, _bound_of),
+    "usage": (lambda row: [row[0], *row[1]], _usage_of),
+    "grants": (list, grant_of),
+    "snapshots": (_snapshot_row, _snapshot_of),
+}
+
+
+def change(before: Facts, after: Facts) -> dict[str, Any]:
+    """What turns one session's facts into others, as a JSON object: what differs, and of a list that grew what is new.
+
+    Left out is what other lines of a compacted log say: the history, the past of a fork, and unknown events; and the
+    reverts, which cannot be undone any more.
+    """
+    record: dict[str, Any] = {}
+    more: dict[str, Any] = {}
+    for name in (*_PLAIN, "turn", *_JSON, *_LISTS):
+        old, new = getattr(before, name), getattr(after, name)
+        if old == new:
+            continue
+        if name in _LISTS:
+            encoded = _LISTS[name][0]
+            is_longer = old and new[: len(old)] == old
+            (more if is_longer else record)[name] = [encoded(item) for item in (new[len(old) :] if is_longer else new)]
+        elif name in _JSON:
+            record[name.removesuffix("_json")] = loads(new)
+        else:
+            record[name] = _maybe_list(new) if name == "turn" else new
+    return record | ({"more": more} if more else {})
+
+
+def changed(facts: Facts, record: Mapping[str, Any]) -> Facts:
+    """The facts with a ``change`` applied."""
+    changes: dict[str, Any] = {name: record[name] for name in _PLAIN if name in record}
+    changes |= {name: encode(record[key], "facts") for name in _JSON if (key := name.removesuffix("_json")) in record}
+    if "turn" in record:
+        changes["turn"] = record["turn"] and (record["turn"][0], record["turn"][1])
+    changes |= {name: tuple(map(back, record[name])) for name, (_, back) in _LISTS.items() if name in record}
+    for name, rows in record.get("more", {}).items():
+        changes[name] = (*getattr(facts, name), *map(_LISTS[name][1], rows))
+    # A revert that was compacted cannot be undone.
+    return facts._replace(**changes, reverts=(), through=record.get("through", 0), kept=tuple(record.get("kept", ())))

@@ -69,6 +69,10 @@ def _exponent(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 1200
 
 
+def _more(value: Any) -> bool:
+    return isinstance(value, dict) and all(key in _FACTS and _FACTS[key](rows) for key, rows in value.items())
+
+
 _FACTS: dict[str, Test] = {
     "parent_id": _maybe(_id), "kind": _maybe(_text), "title": _maybe(_text), "title_source": _maybe(_text),
     "labels": _list(_text), "pinned": _flag, "archived": _flag, "suspended": _flag, "created_at": _number,
@@ -76,7 +80,7 @@ _FACTS: dict[str, Test] = {
     "bound": _list(_row(_text, _number)), "metadata": _object, "derived": _object, "refs": _object,
     "usage": _list(_row(_word, _digits, _exponent, _flag)), "grants": _list(_any),
     "snapshots": _list(_row(_id, _maybe(_text), _count, _number, _object)), "last_seq": _count,
-    "updated_at": _number, "through": _count, "kept": _list(_count),
+    "updated_at": _number, "through": _count, "kept": _list(_count), "more": _more,
 }  # fmt: skip
 
 _SHAPES: dict[str, tuple[frozenset[str], dict[str, Test]]] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hierstore.history import History
 from hierstore.log.events import Past
-from hierstore.log.facts import grant_of, restored
+from hierstore.log.facts import changed, grant_of
 from hierstore.log.registry import Lead, Registry
 from hierstore.model import Message, Snapshot
 from hierstore.sums import NOTHING, exact, plus
@@ -188,7 +188,7 @@ def _locator(step: Step, event: Mapping[str, Any]) -> None:
 
 
 def _compacted(step: Step, event: Mapping[str, Any]) -> None:
-    step.facts = restored(step.facts, dict(event))
+    step.facts = changed(step.facts, event)
     step.seq = event["last_seq"]
     step.updated_at = event["updated_at"]
 

@@ -100,6 +100,10 @@ class State:
         place = bisect_right(epochs, revision, key=lambda epoch: epoch[0]) - 1
         return epochs[place][1], self.counts[revision - 1]
 
+    def is_whole(self, revision: int) -> bool:
+        """Whether everything is known of a revision that there was: no compaction dropped it."""
+        return revision >= self.facts.through or revision in self.facts.kept
+
     def find_revision(self, message_id: str) -> tuple[int, int] | None:
         """The revision that brought a message, and how many messages of its history reach up to and with it.
 

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 from hierstore import routes
 from hierstore.disk.engine import Engine
-from hierstore.disk.logfile import parse_log
 from hierstore.errors import CorruptLog, SessionNotFound
 from hierstore.log.compact import EPOCHS
 from hierstore.log.events import parse
@@ -96,12 +95,12 @@ class _Log(NamedTuple):
     data: bytes
     state: State
     inherited: list[Message]
+    skipped: int | None
 
 
 def _read(engine: Engine, session_id: str) -> _Log:
     entry = engine.entry(session_id)
-    data = engine.log_bytes(entry)
-    parsed = parse_log(data, session_id, entry.path)
+    data, parsed = engine.parse(entry)
     if parsed.fault is not None:
         raise CorruptLog(
             f"Session {session_id!r} cannot be exported: {parsed.fault}.",
@@ -109,7 +108,10 @@ def _read(engine: Engine, session_id: str) -> _Log:
         )  # fmt: skip
     state = parsed.state
     return _Log(
-        data[: parsed.end], state, state.facts.epochs[0][1].part(0, state.counts[0]) if state.facts.past else []
+        data[: parsed.end],
+        state,
+        state.facts.epochs[0][1].part(0, state.counts[0]) if state.facts.past else [],
+        parsed.skipped,
     )
 
 
@@ -153,7 +155,7 @@ class _Export:
                 "parent_id": self._parent_id,
                 "past": place,
                 "routes": list(self._keys),
-                "skipped": log.state.revision - (len(lines) - 2),
+                "skipped": log.skipped,
             },
         )
         for line in lines[1:-1]:

@@ -148,10 +148,10 @@ def _place(value: object) -> tuple[int, int] | None:
 def _add_session(intake: Intake, session: object, commits: Iterable[Mapping[str, Any]]) -> None:
     if not isinstance(session, Mapping) or not isinstance(session.get("id"), str):
         raise invalid("a session has no id")
-    parent_id, skipped, keys = session.get("parent_id"), session.get("skipped", 0), session.get("routes", [])
+    parent_id, skipped, keys = session.get("parent_id"), session.get("skipped"), session.get("routes", [])
     if parent_id is not None and not isinstance(parent_id, str):
         raise invalid(f"the parent of session {session['id']!r} is no id")
-    if type(skipped) is not int or skipped < 0:
+    if skipped is not None and (type(skipped) is not int or skipped < 0):
         raise invalid(f"session {session['id']!r} does not say how many revisions it lacks")
     if not isinstance(keys, list) or not all(isinstance(key, str) and key for key in keys):
         raise invalid(f"the routes of session {session['id']!r} are no list of keys")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -69,7 +70,7 @@ class _Session:
     source_id: str
     source_parent: str | None
     path: bytes
-    skipped: int
+    skipped: int | None
     keys: tuple[str, ...]
     past: Past | None = None
     nonce: str = ""
@@ -149,7 +150,7 @@ class Intake:
         commits: Iterable[Mapping[str, Any]],
         *,
         past: Sequence[int] | None = None,
-        skipped: int = 0,
+        skipped: int | None = None,
         keys: Sequence[str] = (),
     ) -> None:
         """Take in one session.
@@ -159,7 +160,7 @@ class Intake:
             parent_id: its parent's there.
             commits: its commits, ``{"seq", "at", "events"}`` each.
             past: which history it inherited, and how many messages of it.
-            skipped: how many revisions have no commit.
+            skipped: how many revisions have no commit; None where the log was never compacted.
             keys: the route keys bound to it.
 
         Raises:
@@ -263,9 +264,7 @@ class Intake:
             raise invalid(f"session {item.source_id!r} has a snapshot of a revision that it does not have")
         # Decoded now, so that it can be later.
         numbers = [message.seq for message in state.messages]
-        if any(first >= second for first, second in zip(numbers, numbers[1:], strict=False)) or (
-            numbers and state.seq < numbers[-1]
-        ):
+        if any(first >= second for first, second in pairwise(numbers)) or (numbers and state.seq < numbers[-1]):
             raise invalid(f"the messages of session {item.source_id!r} are not in the order of their numbers")
 
     # Placing
