@@ -20,6 +20,7 @@ from hierstore.naming import check_id, file_name, stripe_of
 from hierstore.sharing import locator_of
 
 _FOLDER = re.compile(rb"[0-9a-f]{2}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _PAST = re.compile(rb"(.+)\.past([0-9]+)")
 
 
@@ -284,6 +285,9 @@ class Census:
                 if key not in routes or routes[key][1] < at:
                     routes[key] = (session_id, at)
             for grant in seen.grants:
+                if not _DIGEST.fullmatch(grant.digest):
+                    # No token has it.
+                    continue
                 number = int(grant.digest[-2:], 16)
                 locators = found.setdefault(number, Wanted({}, {})).locators
                 locators[locator_of(grant.digest)] = session_id

@@ -183,10 +183,8 @@ def _build(
         what = repr(error)
     if what is not None:
         raise refusals.corrupt(entry, 0, f"was not compacted: its {what} would have changed")
-    path = engine.layout.scratch(b".compact")
-    fd = files.create(path, engine.layout.file_mode)
+    path, fd = engine.open_scratch(b".compact")
     try:
-        engine.locks.try_lock(fd, blocking=False)
         files.write_all(fd, data)
         # Before the rename: some file systems write the name before the bytes, and after a power cut it is empty.
         files.sync(fd)

@@ -85,7 +85,14 @@ def _link(source: bytes, target: bytes) -> bool:
     return files.maybe_link(source, target)
 
 
-def write_past(engine: Engine, session_id: str, path: bytes, number: int, messages: Sequence[Message]) -> Past:
+def write_past(
+    engine: Engine,
+    session_id: str,
+    path: bytes,
+    number: int,
+    messages: Sequence[Message],
+    scratch: bytes | None = None,
+) -> Past:
     """Write the beginning of a fork's history into a file of its own: what it shows, and nothing else.
 
     Args:
@@ -94,6 +101,7 @@ def write_past(engine: Engine, session_id: str, path: bytes, number: int, messag
         path: its log, beside which the file goes.
         number: the file's number.
         messages: what it shows.
+        scratch: where to build it; a new name of no special kind when None.
 
     The file is in place and synced when this returns; it counts once an event in the owner's log says so.
     """
@@ -105,7 +113,7 @@ def write_past(engine: Engine, session_id: str, path: bytes, number: int, messag
         line, chain = frame.seal(b'{"message":%b,"seq":%d' % (record, revision), chain)
         parts.append(line)
     data = b"".join(parts)
-    scratch = engine.layout.scratch(b".past")
+    scratch = scratch or engine.layout.scratch(b".past")
     target = past_path(path, number)
     fd = files.create(scratch, engine.layout.file_mode)
     try:

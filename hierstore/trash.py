@@ -18,7 +18,7 @@ from hierstore.disk.cache import Entry
 from hierstore.disk.durable import Durable
 from hierstore.disk.engine import Engine
 from hierstore.disk.locks import TREE
-from hierstore.disk.logfile import SUFFIX, append_offline, parse_log, past_path, read_header
+from hierstore.disk.logfile import NO_COMMIT, SUFFIX, append_offline, parse_log, past_path, read_header
 from hierstore.errors import HasChildren, HierstoreError, SessionNotFound
 from hierstore.log.events import event
 from hierstore.naming import file_name, stripe_of
@@ -320,10 +320,17 @@ def finish_pending(engine: Engine, *, wait: bool = True) -> None:
         if not engine.locks.maybe_take(tree):
             return
         tree.release()
+    failure: Exception | None = None
     for path in journal.pending(engine.layout):
-        record = journal.load(path)
-        if record is not None and record.get("do") in _APPLY:
-            _redo(engine, path, record)
+        try:
+            record = journal.load(path)
+            if record is not None and record.get("do") in _APPLY:
+                _redo(engine, path, record)
+        except (HierstoreError, OSError, *NO_COMMIT) as error:
+            # What cannot be finished keeps nobody from finishing the rest.
+            failure = failure or error
+    if isinstance(failure, HierstoreError | OSError):
+        raise failure
 
 
 def _redo(engine: Engine, path: bytes, record: dict[str, Any]) -> None:

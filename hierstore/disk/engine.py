@@ -341,6 +341,18 @@ class Engine:
             raise
         durable.sync()
 
+    def open_scratch(self, suffix: bytes) -> tuple[bytes, int]:
+        """A new file in ``tmp/`` for work without a lock; locked itself, as long as its descriptor is open.
+
+        That it is locked tells a repair that its writer lives. Made and locked under the tree's lock, which the repair
+        holds when it looks.
+        """
+        path = self.layout.scratch(suffix)
+        with self.locks.holding([TREE]):
+            fd = files.create(path, self.layout.file_mode)
+            self.locks.try_lock(fd, blocking=False)
+        return path, fd
+
     def create(
         self,
         entry: Entry,

@@ -115,7 +115,10 @@ def _commit(record: Mapping[str, Any], events: list[dict[str, Any]]) -> dict[str
 
 
 def _without_messages(state: State, record: Mapping[str, Any]) -> State:
+    """What a commit makes of the facts; of the history nothing is asked here."""
     events = [item for item in record["events"] if item["type"] != "message"]
+    # A revert names a revision with its messages, of which this state knows nothing: to the facts all are the same.
+    events = [{**item, "revision": 1, "count": 0} if item["type"] in EPOCHS else item for item in events]
     return apply(state, {**record, "events": events})
 
 
@@ -216,6 +219,8 @@ class _Run:
             return [dict(old)]
         if kind in EPOCHS:
             return self._epoch(old, before, is_known and old.keys() <= _KNOWN[kind])
+        if kind == "compacted" and old.keys() <= _KNOWN[kind]:
+            return []
         if kind == "past" or kind not in EVENTS or not is_known or not old.keys() <= _KNOWN[kind]:
             return [dict(old)]
         return []

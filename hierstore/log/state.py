@@ -221,9 +221,10 @@ def apply(state: State, commit: Mapping[str, Any]) -> State:
     """The state after one commit, given as its JSON object in the long form; without ``seq`` it is the next."""
     state = state._own()
     step = Step(state, commit["at"] or 0.0, commit.get("seq", state.revision + 1))
+    counts = state.counts
+    # Before the events: one may go back to a revision that has no line of its own.
+    counts.extend([state.count] * (step.revision - len(counts) - 1))
     for event in commit["events"]:
         HANDLERS.get(event.get("type"), unknown)(step, event)
-    counts = state.counts
-    counts.extend([state.count] * (step.revision - len(counts) - 1))
     counts.append(step.count)
     return State(step.facts, step.revision, step.history, step.count, counts, step.seq, step.updated_at)

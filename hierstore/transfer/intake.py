@@ -103,11 +103,9 @@ class Intake:
 
     def __enter__(self) -> Intake:
         self._engine.check_writable()
-        scratch = self._engine.layout.scratch(b".building")
-        self._stem = scratch.removesuffix(b".building")
-        self._fd = files.create(scratch, self._engine.layout.file_mode)
-        # As long as this is locked nobody takes our files for those of a dead process.
-        self._engine.locks.try_lock(self._fd, blocking=False)
+        # As long as this one is locked nobody takes our files, which begin alike, for those of a dead process.
+        path, self._fd = self._engine.open_scratch(b".building")
+        self._stem = path.removesuffix(b".building")
         return self
 
     def __exit__(
@@ -188,7 +186,7 @@ class Intake:
             source, past = self._past_files[key]
             if files.maybe_link(source, past_path(item.path, 0)):
                 return past
-        past = write_past(self._engine, item.source_id, item.path, 0, messages)
+        past = write_past(self._engine, item.source_id, item.path, 0, messages, self._scratch())
         self._past_files[key] = (past_path(item.path, 0), past)
         return past
 
