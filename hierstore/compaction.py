@@ -16,7 +16,7 @@ from hierstore import clock
 from hierstore.disk import files, refusals
 from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Engine
-from hierstore.disk.logfile import NO_COMMIT, Parsed, first_state
+from hierstore.disk.logfile import NO_COMMIT, Parsed, first_state, read_first
 from hierstore.errors import HierstoreError, InvalidRecord, SessionNotFound, StoreClosed, UnreadableLog
 from hierstore.log import frame
 from hierstore.log.compact import EPOCHS, compacted, differs
@@ -169,7 +169,9 @@ def _build(
     except FileNotFoundError:
         raise refusals.not_found(entry.id) from None
     floor_ns = max(mtime_ns, old.parsed.floor_ns, int(clock.now() * 1e9)) + int(ahead_s * 1e9)
-    top = header(entry.id, old.parsed.nonce, clock.now(), floor_ns, last.revision - len(bodies))
+    # The log stays the one that was made then, under its nonce: purging finds the forks of what it was before by it.
+    at = read_first(old.data).get("at", 0.0)
+    top = header(entry.id, old.parsed.nonce, at, floor_ns, last.revision - len(bodies))
     parts = []
     chain = 0
     for body in (top, *bodies):

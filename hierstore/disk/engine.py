@@ -132,6 +132,10 @@ class Engine:
                 f"is damaged at byte {parsed.end}; it is served up to there, and takes no writes until it is repaired",
             )
         try:
+            if b"\n" in tail and files.fstat(entry.fd).st_nlink > 1:
+                # A fork may count what is cut off here, and must not see what comes in its place.
+                logfile.replace_log(self.layout, entry.path, data[: parsed.end], parsed.floor_ns)
+                return
             files.ftruncate(entry.fd, parsed.end)
             files.raise_mtime(entry.fd, parsed.floor_ns)
         except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hierstore import clock
 from hierstore.disk import files, refusals
@@ -15,6 +15,9 @@ from hierstore.log import frame
 from hierstore.log.events import FORMAT, Past, commit, header, parse
 from hierstore.log.state import State, fold, initial
 from hierstore.values import loads
+
+if TYPE_CHECKING:
+    from hierstore.disk.layout import Layout
 
 SUFFIX = b".jsonl"
 NO_COMMIT = (ValueError, KeyError, TypeError, AttributeError, IndexError)
@@ -32,7 +35,7 @@ def read_header(path: bytes) -> dict[str, Any]:
     try:
         fd = files.open_regular(path, files.READ)
         try:
-            line = files.read(fd, 2**14, 0).split(b"\n", 1)[0]
+            line = files.read(fd, 2**14, 0)
         finally:
             files.close(fd)
     except FileNotFoundError:
@@ -41,8 +44,13 @@ def read_header(path: bytes) -> dict[str, Any]:
         # The name as far as it tells: in the trash a batch stands before it.
         name = os.path.basename(path).removesuffix(SUFFIX).rpartition(b".")[2]
         raise refusals.unreadable(error, name.decode(errors="replace"), path) from error
+    return read_first(line)
+
+
+def read_first(data: bytes) -> dict[str, Any]:
+    """The same of a log's bytes."""
     try:
-        top = loads(line)
+        top = loads(data.split(b"\n", 1)[0])
     except ValueError:
         return {}
     return top if isinstance(top, dict) else {}
@@ -276,3 +284,24 @@ def append_offline(path: bytes, session_id: str, decide: Callable[[State], Seque
         return True
     finally:
         files.close(fd)
+
+
+def replace_log(layout: Layout, path: bytes, data: bytes, floor_ns: int) -> None:
+    """Give a damaged log other bytes; its stripe is held.
+
+    A new file takes its place: the old one may be the past of a fork, which must not see what is appended next, and a
+    stamp of the old one must not come again. (What was damaged has no stamp in any cache.)
+    """
+    scratch = layout.scratch(b".repair")
+    fd = files.create(scratch, layout.file_mode)
+    try:
+        files.write_all(fd, data)
+        files.raise_mtime(fd, max(floor_ns, files.stat(path).st_mtime_ns))
+        files.sync(fd)
+        files.replace(scratch, path)
+    except BaseException:
+        files.remove(scratch)
+        raise
+    finally:
+        files.close(fd)
+    files.sync_directory(os.path.dirname(path))
