@@ -195,14 +195,19 @@ class SharedSession:
             raise sharing.not_found()
 
     def _state(self) -> State:
-        """The state that the share shows."""
+        """The state that the share shows: read first, and only then is it seen whether the share holds."""
         hold = self._hold
-        grant = hold.now()
         try:
-            if self._entry is not hold.root and hold.root not in ancestors(hold.engine, self._entry):
-                raise sharing.not_found()
+            state = hold.engine.read(self._entry)
+            if self._entry is hold.root:
+                grant = hold.grant(state)
+            else:
+                grant = hold.now()
+                # Of this very state: it may have been moved away, and written to there, since.
+                if not grant.subtree or not self._is_below(state):
+                    raise sharing.not_found()
             if grant.frozen is None:
-                return hold.engine.read(self._entry)
+                return state
             if not self._is_frozen(grant):
                 raise sharing.not_found()
             if self._frozen is None:
@@ -211,6 +216,14 @@ class SharedSession:
         except (SessionNotFound, RevisionNotFound):
             pass
         raise sharing.not_found()
+
+    def _is_below(self, state: State) -> bool:
+        root = self._hold.root
+        parent_id = state.facts.parent_id
+        if parent_id is None:
+            return False
+        parent = self._hold.engine.entry(parent_id)
+        return parent is root or root in ancestors(self._hold.engine, parent)
 
     def _is_frozen(self, grant: Grant) -> bool:
         """Whether a frozen share shows this session: it was there then, is still the one that was, and can be shown.
@@ -226,18 +239,20 @@ class SharedSession:
 
     def _shown(self, state: State) -> Messages:
         """The messages as the share shows them; of a history that grew only what is new goes through the hook."""
-        with self._lock:
-            seen = self._seen
+        while True:
+            known = seen = self._seen
             if seen is None or seen[0] is not state.history or seen[1] > state.count:
                 seen = (state.history, 0, History())
-            # All of the new before any is kept: the hook may raise in the middle.
+            # Not under the lock: the hook is the caller's. And all before any is kept: it may raise in the middle.
             new = [self._show(message) for message in state.history.part(seen[1], state.count)]
-            shown = seen[2]
-            for maybe_shown in new:
-                if maybe_shown is not None:
-                    shown.append(maybe_shown)
-            self._seen = (state.history, state.count, shown)
-            return Messages(shown, shown.total)
+            with self._lock:
+                if self._seen is known:
+                    shown = seen[2]
+                    for maybe_shown in new:
+                        if maybe_shown is not None:
+                            shown.append(maybe_shown)
+                    self._seen = (state.history, state.count, shown)
+                    return Messages(shown, shown.total)
 
     def _show(self, message: Message) -> Message | None:
         metadata = message.metadata
