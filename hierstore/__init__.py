@@ -1,5 +1,9 @@
 """Sessions for AI agents: a hierarchy of conversations in plain files that many processes read and write at once."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from hierstore.errors import (
     CorruptLog,
     DurabilityError,
@@ -24,23 +28,25 @@ from hierstore.errors import (
 )
 from hierstore.history import Messages
 from hierstore.model import Message, SessionInfo, ShareGrant, Snapshot, TreeNode, TurnInProgress
-from hierstore.reports import (
-    CheckReport,
-    CompactAllReport,
-    CompactReport,
-    Finding,
-    ImportReport,
-    PruneReport,
-    RepairReport,
-    SessionError,
-    SourceProblem,
-    TrashedSession,
-)
 from hierstore.session import Session
-from hierstore.shared import SharedSession
 from hierstore.snapshots import PastSession
 from hierstore.store import SessionStore
 from hierstore.turns import Turn
+
+if TYPE_CHECKING:
+    from hierstore.reports import (
+        CheckReport,
+        CompactAllReport,
+        CompactReport,
+        Finding,
+        ImportReport,
+        PruneReport,
+        RepairReport,
+        SessionError,
+        SourceProblem,
+        TrashedSession,
+    )
+    from hierstore.shared import SharedSession
 
 __version__ = "0.1.0"
 
@@ -88,3 +94,14 @@ __all__ = [
     "UnreadableLog",
     "WriteFailed",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What few programs name is imported when it is: a program that only talks should not pay for it at its start."""
+    if name not in __all__:
+        raise AttributeError(f"module 'hierstore' has no attribute {name!r}")
+    import importlib
+
+    return getattr(
+        importlib.import_module("hierstore.shared" if name == "SharedSession" else "hierstore.reports"), name
+    )
