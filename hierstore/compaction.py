@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 from hierstore import clock
 from hierstore.disk import files, refusals
 from hierstore.disk.cache import Entry
+from hierstore.disk.durable import Durable
 from hierstore.disk.engine import Engine
 from hierstore.disk.logfile import NO_COMMIT, Parsed, first_state, read_first
 from hierstore.errors import HierstoreError, InvalidRecord, SessionNotFound, StoreClosed, UnreadableLog
@@ -24,7 +26,7 @@ from hierstore.log.events import header, parse
 from hierstore.log.facts import Grant
 from hierstore.log.state import State, fold
 from hierstore.reports import CompactAllReport, CompactReport, SessionError
-from hierstore.tree import BAD_LOG, ancestors, session_ids
+from hierstore.tree import ancestors, session_ids
 
 KEEP = ("snapshots", "present")
 _ATTEMPTS = 10
@@ -62,9 +64,15 @@ def compact(engine: Engine, entry: Entry, keep: str) -> CompactReport:
     for attempt in range(_ATTEMPTS):
         # Twice what the building may take, and more each time that it was too little.
         ahead_s = 2.0 + 2**attempt * (time.monotonic() - began)
+        keep_snapshots = keep == "snapshots"
         try:
             with engine.translating(entry):
-                report = _try_once(engine, entry, ahead_s, keep_snapshots=keep == "snapshots")
+                if attempt < _ATTEMPTS - 1:
+                    report = _try_once(engine, entry, ahead_s, None, keep_snapshots=keep_snapshots)
+                else:
+                    # Others were faster each time; now they wait.
+                    with engine.holding([entry], tree=True) as durable:
+                        report = _try_once(engine, entry, ahead_s, durable, keep_snapshots=keep_snapshots)
         except UnreadableLog:
             # The past of a fork may have been replaced since its log was read; once more tells.
             if attempt == _ATTEMPTS - 1:
@@ -97,7 +105,9 @@ def compact_all(engine: Engine, keep: str) -> CompactAllReport:
     return CompactAllReport(tuple(reports), tuple(errors))
 
 
-def _try_once(engine: Engine, entry: Entry, ahead_s: float, *, keep_snapshots: bool) -> CompactReport | None:
+def _try_once(
+    engine: Engine, entry: Entry, ahead_s: float, held: Durable | None, *, keep_snapshots: bool
+) -> CompactReport | None:
     """One attempt; None when the log was replaced, shared or reverted in the middle of it."""
     old = _read(engine, entry, keep_snapshots=keep_snapshots)
     nothing = CompactReport(entry.id, old.parsed.end, old.parsed.end, 0)
@@ -114,7 +124,7 @@ def _try_once(engine: Engine, entry: Entry, ahead_s: float, *, keep_snapshots: b
         if new.size >= old.parsed.end and not goes:
             files.remove(new.path)
             return nothing
-        report = _swap(engine, entry, old, new, shorter.dropped, keep_snapshots=keep_snapshots)
+        report = _swap(engine, entry, old, new, shorter.dropped, held, keep_snapshots=keep_snapshots)
         if report is None:
             files.remove(new.path)
         return report
@@ -138,12 +148,14 @@ def _kept(engine: Engine, entry: Entry, parsed: Parsed, *, keep_snapshots: bool)
     kept = {snapshot.revision for snapshot in facts.snapshots} if keep_snapshots else set()
     kept |= _frozen(facts.grants, entry.id, parsed.nonce)
     for ancestor in ancestors(engine, entry):
+        # One that cannot be read may show any revision: then nothing is dropped.
         try:
             above = engine.read(ancestor).facts.grants
-        except (SessionNotFound, *BAD_LOG):
+        except SessionNotFound:
             continue
         kept |= _frozen(above, entry.id, parsed.nonce)
-    return tuple(sorted(kept))
+    # A share made since the log was read may show a later one: that comes whole, with the lines added since.
+    return tuple(sorted(revision for revision in kept if revision <= parsed.state.revision))
 
 
 def _frozen(grants: Sequence[Grant], session_id: str, nonce: str) -> set[int]:
@@ -198,11 +210,11 @@ def _build(
 
 
 def _swap(
-    engine: Engine, entry: Entry, old: _Old, new: _New, dropped: int, *, keep_snapshots: bool
+    engine: Engine, entry: Entry, old: _Old, new: _New, dropped: int, held: Durable | None, *, keep_snapshots: bool
 ) -> CompactReport | None:
     """Add what came meanwhile, and put the new file in the old one's place; None when it is too late for this one."""
     # The tree's lock: a share of a whole subtree is frozen under it, and must find the revisions that it names.
-    with engine.holding([entry], tree=True) as durable:
+    with nullcontext() if held is not None else engine.holding([entry], tree=True):
         engine.current(entry)
         found = files.stat(entry.path)
         if found.st_mtime_ns > new.floor_ns or entry.nonce != old.parsed.nonce or found.st_size < old.parsed.end:
@@ -219,8 +231,8 @@ def _swap(
         engine.logs.close(entry)
         files.replace(new.path, entry.path)
         engine.cache.forget(entry)
-        durable.add_directory(os.path.dirname(entry.path))
-        durable.sync()
+        # In either mode: a store in power mode may append to it next, and will sync the file, not its name.
+        files.sync_directory(os.path.dirname(entry.path))
     return CompactReport(entry.id, found.st_size, size, dropped)
 
 

@@ -86,7 +86,11 @@ def past(engine: Engine, entry: Entry, target: object) -> PastSession:
     revision, count = resolve(state, target)
     if not state.is_whole(revision):
         raise refusals.compacted(state.facts.id, target)
-    return PastSession(engine.read_at(entry, revision), count)
+    then = engine.read_at(entry, revision)
+    if (then.facts.created_at, then.count) != (state.facts.created_at, state.counts[revision - 1]):
+        # Deleted since, and made anew: what the target named is gone.
+        raise refusals.not_found(entry.id)
+    return PastSession(then, count)
 
 
 class PastSession(SessionView):

@@ -7,6 +7,7 @@ of one line, ``fstat``, new stamp, unlock, and in ``durability="power"`` the syn
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -352,7 +353,8 @@ class Engine:
         holds when it looks.
         """
         path = self.layout.scratch(suffix)
-        with self.locks.holding([TREE]):
+        is_held = self.locks.stripes[TREE].owner == threading.get_ident()
+        with self.locks.holding([] if is_held else [TREE]):
             fd = files.create(path, self.layout.file_mode)
             self.locks.try_lock(fd, blocking=False)
         return path, fd

@@ -26,11 +26,16 @@ def _flag(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return (type(value) is int and abs(value) < 2**63) or (type(value) is float and math.isfinite(value))
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    # JSON readers take larger ones for floats.
+    return type(value) is int and 0 <= value <= 2**53
+
+
+def _revision(value: Any) -> bool:
+    return _count(value) and value > 0
 
 
 def _object(value: Any) -> bool:
@@ -79,8 +84,8 @@ _FACTS: dict[str, Test] = {
     "children": _list(_id), "reset_at": _count, "deleted": _flag, "turn": _maybe(_row(_text, _number)),
     "bound": _list(_row(_text, _number)), "metadata": _object, "derived": _object, "refs": _object,
     "usage": _list(_row(_word, _digits, _exponent, _flag)), "grants": _list(_any),
-    "snapshots": _list(_row(_id, _maybe(_text), _count, _number, _object)), "last_seq": _count,
-    "updated_at": _number, "through": _count, "kept": _list(_count), "more": _more,
+    "snapshots": _list(_row(_id, _maybe(_text), _revision, _number, _object)), "last_seq": _count,
+    "updated_at": _number, "through": _count, "kept": _list(_revision), "more": _more,
 }  # fmt: skip
 
 _SHAPES: dict[str, tuple[frozenset[str], dict[str, Test]]] = {
@@ -101,8 +106,8 @@ _SHAPES: dict[str, tuple[frozenset[str], dict[str, Test]]] = {
     "bound": (frozenset(["key"]), {"key": _word}),
     "reset": (frozenset(), {"reason": _maybe(_text)}),
     "snapshot": (frozenset(["id"]), {"id": _id, "label": _maybe(_text), "metadata": _object}),
-    "reverted": (frozenset(["revision", "count"]), {"revision": _count, "count": _count}),
-    "unreverted": (frozenset(["revision", "count"]), {"revision": _count, "count": _count}),
+    "reverted": (frozenset(["revision", "count"]), {"revision": _revision, "count": _count}),
+    "unreverted": (frozenset(["revision", "count"]), {"revision": _revision, "count": _count}),
     "ref": (frozenset(["name", "value"]), {"name": _word}),
     "usage": (frozenset(), {"add": _totals, "set": _totals}),
     "compacted": (frozenset(["last_seq", "updated_at"]), _FACTS),

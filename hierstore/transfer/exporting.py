@@ -25,13 +25,11 @@ from hierstore.log.events import parse
 from hierstore.log.state import State, apply, initial
 from hierstore.model import Message
 from hierstore.shared import Redact, redacted
+from hierstore.transfer.rewriting import DROPPED, carried
 from hierstore.values import encode
 
 FORMAT = 1
 KIND = "hierstore bundle"
-
-DROPPED = frozenset(["shared", "unshared", "past", "deleted", "restored", "turn", "moved", "forgotten"])
-"""Events that say something of this store, or of the hierarchy, which the bundle has in another place."""
 
 Item = tuple[str, dict[str, Any]]
 
@@ -67,6 +65,7 @@ def _lines(engine: Engine, session_id: str, *, subtree: bool, redact: Redact | N
 
 
 def _items(engine: Engine, root_id: str, *, subtree: bool, redact: Redact | None) -> Iterator[Item]:
+    engine.check_open()
     pasts = _Pasts()
     stack: list[tuple[str, str | None]] = [(root_id, None)]
     seen: set[str] = set()
@@ -188,17 +187,7 @@ class _Export:
         if kind == "created":
             return {key: value for key, value in old.items() if key != "past"} | {"parent": self._parent_id}
         if kind == "compacted":
-            new = {
-                key: value
-                for key, value in old.items()
-                if key not in ("grants", "turn", "bound", "parent_id", "children")
-            }
-            rows = {
-                "parent_id": self._parent_id,
-                "bound": [row for row in old.get("bound", ()) if row[0] in self._keys],
-                "children": [child for child in old.get("children", ()) if child in self._children],
-            }
-            return new | {key: value for key, value in rows.items() if value}
+            return carried(old, keys=self._keys, child=lambda child: child if child in self._children else None)
         if self._redact is None or before is None:
             return old
         if kind == "message":

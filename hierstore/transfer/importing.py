@@ -13,9 +13,11 @@ from hierstore.disk.engine import Engine
 from hierstore.errors import FormatTooNew, InvalidRecord
 from hierstore.log.events import event
 from hierstore.reports import ImportReport, SourceProblem
+from hierstore.routes import check_key
 from hierstore.transfer import foreign
+from hierstore.transfer.commits import invalid
 from hierstore.transfer.exporting import FORMAT, KIND
-from hierstore.transfer.intake import Intake, Options, Outcome, invalid
+from hierstore.transfer.intake import Intake, Options, Outcome
 from hierstore.values import json_object, loads
 
 ON_CONFLICT = ("new_ids", "refuse", "skip")
@@ -80,7 +82,7 @@ class _Lines:
     """The lines of a bundle, one after the other, with one look ahead."""
 
     def __init__(self, source: Iterable[bytes | str]) -> None:
-        if isinstance(source, str | bytes | Mapping):
+        if isinstance(source, str | bytes | Mapping) or not isinstance(source, Iterable):
             raise invalid("it takes the lines of a bundle, as an open file or a list gives them")
         self._source = iter(source)
         self._ahead: dict[str, Any] | None = None
@@ -100,6 +102,8 @@ class _Lines:
     def _read(self) -> dict[str, Any]:
         for line in self._source:
             self.number += 1
+            if not isinstance(line, str | bytes):
+                raise invalid(f"line {self.number} is no text")
             if line.strip():
                 try:
                     item = loads(line)
@@ -151,10 +155,11 @@ def _add_session(intake: Intake, session: object, commits: Iterable[Mapping[str,
     parent_id, skipped, keys = session.get("parent_id"), session.get("skipped"), session.get("routes", [])
     if parent_id is not None and not isinstance(parent_id, str):
         raise invalid(f"the parent of session {session['id']!r} is no id")
-    if skipped is not None and (type(skipped) is not int or skipped < 0):
+    if skipped is not None and (type(skipped) is not int or not 0 <= skipped < 2**53):
         raise invalid(f"session {session['id']!r} does not say how many revisions it lacks")
-    if not isinstance(keys, list) or not all(isinstance(key, str) and key for key in keys):
+    if not isinstance(keys, list):
         raise invalid(f"the routes of session {session['id']!r} are no list of keys")
+    keys = [check_key(key) for key in keys]
     intake.add(session["id"], parent_id, commits, past=_place(session.get("past")), skipped=skipped, keys=keys)
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from hierstore import clock
-from hierstore.disk import files, refusals
+from hierstore.disk import files, journal, refusals
 from hierstore.disk.engine import Engine
 from hierstore.disk.logfile import append_offline, parse_log, past_path
-from hierstore.errors import CorruptLog, HierarchyCycle, InvalidRecord, SessionExists, SessionNotFound
+from hierstore.errors import CorruptLog, HierarchyCycle, SessionExists, SessionNotFound
 from hierstore.forks import write_past
 from hierstore.log import frame
 from hierstore.log.events import Past, event, header, parse
@@ -25,13 +25,13 @@ from hierstore.log.grammar import maybe_fault
 from hierstore.model import Message
 from hierstore.naming import check_id
 from hierstore.placing import Built, Taken, place
-from hierstore.transfer.exporting import DROPPED
-from hierstore.values import check_json, encode, plain
+from hierstore.transfer.commits import DEEPER, Arriving, Rewrite, bodies, invalid, message_record
+from hierstore.values import plain
 
 _AHEAD_NS = 2_000_000_000
 _ATTEMPTS = 10
-_DEEPER = 8
-"""Levels of nesting that a commit puts around what a caller stored."""
+_MAX_REVISION = 2**24
+"""A log of so many commits is gigabytes large; a revision beyond it is meant to fill our memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +63,6 @@ class Outcome(NamedTuple):
     skipped: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Session:
-    """One session on its way in."""
-
-    source_id: str
-    source_parent: str | None
-    path: bytes
-    skipped: int | None
-    keys: tuple[str, ...]
-    past: Past | None = None
-    nonce: str = ""
-    floor_ns: int = 0
-    noted: list[str] = field(default_factory=list)
-
-
-def invalid(what: str) -> InvalidRecord:
-    """A source that is not what it should be."""
-    return InvalidRecord(f"Nothing was imported: {what}.", where="bundle")
-
-
 class Intake:
     """Sessions on their way in; a context manager that leaves nothing in ``tmp/``.
 
@@ -94,7 +74,7 @@ class Intake:
     def __init__(self, engine: Engine, options: Options) -> None:
         self._engine = engine
         self._options = options
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, Arriving] = {}
         self._pasts: list[list[Message]] = []
         self._past_files: dict[tuple[int, int], tuple[bytes, Past]] = {}
         self._stem = b""
@@ -113,11 +93,27 @@ class Intake:
     ) -> None:
         folder, prefix = os.path.split(self._stem)
         try:
+            # What a pending record names is no longer ours: whoever finishes it will place it.
+            names = {b".building"} if error is not None and self._is_pending() else None
             for name in list(files.names(folder)):
-                if name.startswith(prefix + b"."):
+                if name.startswith(prefix + b".") and (names is None or name.removeprefix(prefix) in names):
                     files.remove(os.path.join(folder, name))
+        except OSError:
+            # The work is done, or has failed with another error; a repair knows what lies there.
+            pass
         finally:
             files.close(self._fd)
+
+    def _is_pending(self) -> bool:
+        """Whether the import was written down, so that it will be done."""
+        stem = os.fsdecode(self._stem)
+        records = [journal.load(path) for path in journal.pending(self._engine.layout)]
+        return any(
+            str(row[1]).startswith(stem)
+            for record in records
+            if record is not None and record.get("do") == "import"
+            for row in record["sessions"]
+        )
 
     # Taking in
 
@@ -127,9 +123,9 @@ class Intake:
         if base is not None:
             messages.extend(self._past(base))
         for record in records:
-            if maybe_fault({"type": "message", **record}) is not None:
+            if "type" in record or maybe_fault({**record, "type": "message"}) is not None:
                 raise invalid("a message of an inherited history is not what it should be")
-            message = Message._of_record(_message(record))
+            message = Message._of_record(message_record(record))
             if messages and message.seq <= messages[-1].seq:
                 raise invalid("the messages of an inherited history are not in the order of their numbers")
             messages.append(message)
@@ -166,19 +162,19 @@ class Intake:
         """
         if check_id(session_id) in self._sessions:
             raise invalid(f"it holds two sessions {session_id!r}")
-        item = _Session(session_id, parent_id, self._scratch(), skipped, tuple(keys) if self._options.routes else ())
+        item = Arriving(session_id, parent_id, self._scratch(), skipped, tuple(keys) if self._options.routes else ())
         if past is not None:
             item.past = self._place_past(item, past)
         self._sessions[session_id] = item
         here = self._options.parent_id if parent_id is None else parent_id
-        self._build(item, session_id, here, map(self._checked, commits), {})
+        self._build(item, session_id, here, self._numbered(item, map(self._checked, commits)), {})
         self._verify(item)
 
     def _scratch(self) -> bytes:
         self._serial += 1
         return b"%b.%d.jsonl" % (self._stem, self._serial)
 
-    def _place_past(self, item: _Session, place: Sequence[int]) -> Past:
+    def _place_past(self, item: Arriving, place: Sequence[int]) -> Past:
         """Put a file with what the session inherited beside its log; sessions that inherited the same share it."""
         key = (place[0], place[1])
         messages = self._past(place)
@@ -195,22 +191,37 @@ class Intake:
         if not isinstance(commit, Mapping) or not isinstance(commit.get("events"), list):
             raise invalid("a commit is not an object with a list of events")
         rest = {key: value for key, value in commit.items() if key != "events"}
-        if not isinstance(rest.get("seq"), int) or not isinstance(rest.get("at"), int | float):
+        if type(rest.get("seq")) is not int or type(rest.get("at")) not in (int, float):
             raise invalid("a commit has no seq or no time")
+        if "message" in rest:
+            raise invalid("a commit has a message beside its events")
         events = []
         for item in commit["events"]:
             fault = maybe_fault(item)
             if fault is not None:
                 raise invalid(fault)
             if item["type"] == "message":
-                events.append({"type": "message", **_message({k: v for k, v in item.items() if k != "type"})})
+                events.append({"type": "message", **message_record({k: v for k, v in item.items() if k != "type"})})
             else:
-                events.append(plain(item, "event", -_DEEPER))
+                events.append(plain(item, "event", -DEEPER))
         return {**plain(rest, "commit"), "events": events}
+
+    @staticmethod
+    def _numbered(item: Arriving, commits: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The commits, if their numbers are what they should be."""
+        last = missing = 0
+        for commit in commits:
+            missing += commit["seq"] - last - 1
+            if not last < commit["seq"] <= _MAX_REVISION or missing > (item.skipped or 0):
+                raise invalid(f"the commits of session {item.source_id!r} are not numbered as they should be")
+            last = commit["seq"]
+            yield commit
+        if missing != (item.skipped or 0):
+            raise invalid(f"the commits of session {item.source_id!r} are not numbered as they should be")
 
     def _build(
         self,
-        item: _Session,
+        item: Arriving,
         session_id: str,
         parent_id: str | None,
         commits: Iterable[Mapping[str, Any]],
@@ -229,13 +240,13 @@ class Intake:
         item.nonce = os.urandom(8).hex()
         # The mtime of a log that had this name before is not known yet; this one's stamps must never equal its.
         item.floor_ns = int(clock.now() * 1e9) + _AHEAD_NS
-        item.noted = []
-        rewrite = _Rewrite(item, parent_id, ids, refs=self._options.refs)
+        item.noted, item.bound = [], set()
+        rewrite = Rewrite(item, parent_id, ids, refs=self._options.refs)
         top = header(session_id, item.nonce, clock.now(), item.floor_ns, item.skipped)
         fd = files.create(item.path, engine.layout.file_mode)
         try:
             chain = 0
-            for body in _bodies(top, map(rewrite.commit, commits)):
+            for body in bodies(top, map(rewrite.commit, commits)):
                 line, chain = frame.seal(body, chain)
                 files.write_all(fd, line)
             files.raise_mtime(fd, item.floor_ns)
@@ -244,7 +255,7 @@ class Intake:
         finally:
             files.close(fd)
 
-    def _verify(self, item: _Session) -> None:
+    def _verify(self, item: Arriving) -> None:
         """See that a log reads as one."""
         fd = files.open_regular(item.path, files.READ)
         try:
@@ -258,8 +269,10 @@ class Intake:
         if parsed.end != len(data) or parsed.fault is not None:
             raise invalid(f"the commits of session {item.source_id!r} are not numbered as they should be")
         state = parsed.state
-        if any(snapshot.revision > state.revision for snapshot in state.facts.snapshots):
-            raise invalid(f"session {item.source_id!r} has a snapshot of a revision that it does not have")
+        facts = state.facts
+        named = [facts.through or 1, *facts.kept, *(snapshot.revision for snapshot in facts.snapshots)]
+        if not all(1 <= revision <= state.revision and state.is_whole(revision) for revision in named):
+            raise invalid(f"session {item.source_id!r} names a revision that it does not have")
         # Decoded now, so that it can be later.
         numbers = [message.seq for message in state.messages]
         if any(first >= second for first, second in pairwise(numbers)) or (numbers and state.seq < numbers[-1]):
@@ -311,7 +324,7 @@ class Intake:
             self._rebuild(item, new[source_id], parent_id, renamed)
         return new, skipped
 
-    def _rebuild(self, item: _Session, session_id: str, parent_id: str | None, renamed: Mapping[str, str]) -> None:
+    def _rebuild(self, item: Arriving, session_id: str, parent_id: str | None, renamed: Mapping[str, str]) -> None:
         """Build a log once more from itself, under new ids."""
         fd = files.open_regular(item.path, files.READ)
         try:
@@ -327,7 +340,9 @@ class Intake:
         parent_id = item.source_parent
         is_outside = parent_id is None or parent_id in skipped
         here = self._options.parent_id if parent_id is None else ids[parent_id]
-        return Built(ids[source_id], item.path, item.nonce, item.floor_ns, here, is_outside, item.keys)
+        # A key counts where the session has noted it.
+        keys = tuple(key for key in item.keys if key in item.bound)
+        return Built(ids[source_id], item.path, item.nonce, item.floor_ns, here, is_outside, keys)
 
     def _order(self, roots: Sequence[str]) -> list[str]:
         """Parents before their children.
@@ -355,7 +370,7 @@ class Intake:
             raise invalid("its roots are not those that it names" if order else "it holds no session")
         return order
 
-    def _note_children(self, item: _Session) -> None:
+    def _note_children(self, item: Arriving) -> None:
         """Let a parent note those of its children that it does not note yet."""
         children = [other.source_id for other in self._sessions.values() if other.source_parent == item.source_id]
         missing = [child_id for child_id in children if child_id not in set(item.noted)]
@@ -368,80 +383,3 @@ class Intake:
                     files.sync(fd)
             finally:
                 files.close(fd)
-
-
-class _Rewrite:
-    """What becomes of a session's commits on their way in.
-
-    Args:
-        item: the session; gets the ids of the children that its commits note.
-        parent_id: below whom it goes.
-        ids: new ids for those in the commits.
-        refs: whether ids in other systems come along.
-    """
-
-    def __init__(self, item: _Session, parent_id: str | None, ids: Mapping[str, str], *, refs: bool) -> None:
-        self._item = item
-        self._parent_id = parent_id
-        self._ids = ids
-        self._refs = refs
-        self._is_first = True
-
-    def commit(self, commit: Mapping[str, Any]) -> dict[str, Any]:
-        """One commit, with the parent and the ids that the session has here."""
-        if self._is_first and [item["type"] for item in commit["events"][:1]] != ["created"]:
-            raise invalid(f"the commits of session {self._item.source_id!r} do not begin with its creation")
-        self._is_first = False
-        events = [new for old in commit["events"] if (new := self._event(old)) is not None]
-        return {**commit, "events": events}
-
-    def _event(self, old: Mapping[str, Any]) -> dict[str, Any] | None:
-        kind = old["type"]
-        if kind in DROPPED or (kind == "ref" and not self._refs):
-            return None
-        if kind == "bound" and old["key"] not in self._item.keys:
-            return None
-        new = dict(old)
-        if kind == "created":
-            new.pop("past", None)
-            new["parent"] = self._parent_id
-            return new | ({} if self._item.past is None else {"past": [list(self._item.past)]})
-        if kind == "child":
-            new["id"] = self._note(old["id"])
-        elif kind == "compacted":
-            new = {key: value for key, value in old.items() if key not in ("grants", "turn", "parent_id")}
-            if "bound" in old:
-                new["bound"] = [row for row in old["bound"] if row[0] in self._item.keys]
-            if not self._refs:
-                new.pop("refs", None)
-            if self._parent_id is not None:
-                new["parent_id"] = self._parent_id
-            if "children" in old:
-                new["children"] = [self._note(child_id) for child_id in old["children"]]
-        return new
-
-    def _note(self, child_id: str) -> str:
-        self._item.noted.append(child_id)
-        return self._ids.get(child_id, child_id)
-
-
-def _message(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A message's JSON object, its number first, as the short form of its line needs it."""
-    content = plain(record["content"], "content")
-    check_json(encode(content, "content"), "content")
-    rest = {key: plain(value, key, -_DEEPER) for key, value in record.items() if key not in ("seq", "content")}
-    return {"seq": record["seq"], "id": rest.pop("id"), "role": rest.pop("role"), "content": content, **rest}
-
-
-def _bodies(top: bytes, commits: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    yield top
-    for commit in commits:
-        events = commit["events"]
-        if len(events) == 1 and events[0]["type"] == "message" and commit.keys() == {"seq", "at", "events"}:
-            record = {key: value for key, value in events[0].items() if key != "type"}
-            if record["at"] == commit["at"]:
-                yield b'{"message":%b,"seq":%d' % (encode(record, "message"), commit["seq"])
-                continue
-        # In this order: readers tell lines by their first bytes, and find the number behind the last key.
-        extras = {key: value for key, value in commit.items() if key not in ("events", "seq", "crc")}
-        yield encode({"events": events, **extras, "seq": commit["seq"]}, "commit")[:-1]
