@@ -232,7 +232,11 @@ def _swap(
         files.replace(new.path, entry.path)
         engine.cache.forget(entry)
         # In either mode: a store in power mode may append to it next, and will sync the file, not its name.
-        files.sync_directory(os.path.dirname(entry.path))
+        folder = os.path.dirname(entry.path)
+        try:
+            files.sync_directory(folder)
+        except OSError as error:
+            raise refusals.folder_not_durable(entry.id, folder, error) from error
     return CompactReport(entry.id, found.st_size, size, dropped)
 
 

@@ -40,6 +40,8 @@ def read_registry(engine: Engine, part: Entry) -> Registry:
         return engine.read(part).facts.registry or Registry()
     except (FileNotFoundError, SessionNotFound):
         return Registry()
+    except OSError as error:
+        raise refusals.unreadable(error, part.id, part.path) from error
 
 
 def note_lead(engine: Engine, part: Entry, payload: dict[str, Any], durable: Durable) -> None:
@@ -147,9 +149,12 @@ def route(
         entry = maybe_current()
         if entry is not None:
             return entry
-        if engine.exists(new.id):
-            raise refusals.already_there(new.id)
         lead = event("route", key=key, session=new.id)
+        if engine.exists(new.id):
+            if not _is_cut_off(engine, new, key):
+                raise refusals.already_there(new.id)
+            note_lead(engine, part, lead, durable)
+            return new
         # Where the key leads to a session now it goes on leading there until there is the new one. Elsewhere the key
         # comes first, so that a crash leaves no session that nobody knows of.
         is_bound = resolve(engine, key) is not None
@@ -161,6 +166,12 @@ def route(
         if is_bound:
             note_lead(engine, part, lead, durable)
     return new
+
+
+def _is_cut_off(engine: Engine, entry: Entry, key: str) -> bool:
+    """Whether a session was made for a key by an attempt that ended before the key led to it."""
+    is_noted = any(row[0] == key for row in engine.current(entry).facts.bound)
+    return is_noted and all(lead.session_id != entry.id for lead in _leads(engine, key))
 
 
 def check_policy(reset_idle_s: object, reset_hour: object) -> None:

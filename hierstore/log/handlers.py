@@ -130,7 +130,9 @@ def _unreverted(step: Step, event: Mapping[str, Any]) -> None:
 
 
 def _go_to(step: Step, event: Mapping[str, Any]) -> None:
-    history, _ = step.before.history_at(event["revision"])
+    history, count = step.before.history_at(event["revision"])
+    if event["count"] > count:
+        raise ValueError("more messages than the history of that revision has")
     step.begin_epoch(history.prefix(event["count"]))
 
 

@@ -57,6 +57,8 @@ class Rewrite:
         """One commit, with the parent and the ids that the session has here."""
         if self._is_first and [item["type"] for item in commit["events"][:1]] != ["created"]:
             raise invalid(f"the commits of session {self._item.source_id!r} do not begin with its creation")
+        if any(item["type"] == "created" for item in commit["events"][self._is_first :]):
+            raise invalid(f"session {self._item.source_id!r} is created more than once")
         self._is_first = False
         events = [new for old in commit["events"] if (new := self._event(old)) is not None]
         return {**commit, "events": events}

@@ -212,7 +212,11 @@ class Intake:
         last = missing = 0
         for commit in commits:
             missing += commit["seq"] - last - 1
-            if not last < commit["seq"] <= _MAX_REVISION or missing > (item.skipped or 0):
+            if (
+                (last == 0 and commit["seq"] != 1)
+                or not last < commit["seq"] <= _MAX_REVISION
+                or missing > (item.skipped or 0)
+            ):
                 raise invalid(f"the commits of session {item.source_id!r} are not numbered as they should be")
             last = commit["seq"]
             yield commit

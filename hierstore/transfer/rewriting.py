@@ -14,6 +14,8 @@ def carried(
 ) -> dict[str, Any]:
     """A ``compacted`` event without what stays behind: shares, the turn, the parent, and what the arguments do not let by.
 
+    When the session was made its creation says.
+
     Args:
         event: the event.
         keys: the route keys that come along.
@@ -22,7 +24,7 @@ def carried(
     """
 
     def part(record: Mapping[str, Any]) -> dict[str, Any]:
-        gone = {"grants", "turn", "parent_id"} | (set() if refs else {"refs"})
+        gone = {"grants", "turn", "parent_id", "created_at"} | (set() if refs else {"refs"})
         new = {name: value for name, value in record.items() if name not in gone}
         if "bound" in new:
             new["bound"] = [row for row in new["bound"] if row[0] in keys]
