@@ -129,7 +129,9 @@ class Keeping:
             What was pruned and what was kept. A session that changed while the prune ran is kept.
 
         Raises:
-            InvalidRecord: a limit is not a number; nothing was done.
+            InvalidRecord: a limit is not a number, or ``keep`` cannot be called; nothing was done.
+            ReadOnlyStore: the store only reads, and it is no dry run.
+            WriteFailed, DurabilityError: the trash does not take a session; what was pruned before stays there.
         """
         from hierstore import retention
 

@@ -84,7 +84,8 @@ class PruneReport:
     Attributes:
         pruned: the ids of the sessions moved to the trash, parents before children.
         kept: the ids of all others.
-        errors: those whose ``keep`` raised or that cannot be read, each with a sentence; they were kept.
+        errors: those whose ``keep`` raised, that cannot be read, or whose locks stayed taken, each with a sentence; they
+            were kept, and of a subtree all.
         dry_run: whether nothing was changed.
     """
 
