@@ -33,6 +33,7 @@ _NOWHERE: tuple[Lead, ...] = (Lead(0, None, 0.0),)
 
 def read_registry(engine: Engine, part: Entry) -> Registry:
     """What a part of the registry holds; nothing where it has no log yet."""
+    engine.check_open()
     try:
         if part.head is None:
             # One call, as where it is cached: a token that never was is refused as fast as one that is no more.
