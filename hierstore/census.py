@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple, TypeGuard
 
 from hierstore.diagnosis import last_events, read_whole
 from hierstore.disk import files
@@ -40,6 +41,11 @@ class Place(NamedTuple):
     session_id: str
     kind: str | None
     detail: str
+
+    @property
+    def stripes(self) -> tuple[int, ...]:
+        """The number, if there is one, as what locks are asked for."""
+        return () if self.number is None else (self.number,)
 
 
 def walk(engine: Engine) -> Iterator[Place]:
@@ -95,7 +101,7 @@ def _is_own_name(name: str) -> bool:
     return _is_id(name) and file_name(name) == name
 
 
-def _is_id(maybe_id: object) -> bool:
+def _is_id(maybe_id: object) -> TypeGuard[str]:
     try:
         return check_id(maybe_id) == maybe_id
     except InvalidSessionId:
@@ -134,7 +140,7 @@ class Seen(NamedTuple):
         parent_id: its parent.
         children: the children that it notes.
         created_at: Unix seconds.
-        count: how many messages it shows.
+        messages: how many it shows.
         bound: the route keys that it notes, each with the time.
         fresh: those among them that its very last commit noted.
         grants: its shares.
@@ -144,7 +150,7 @@ class Seen(NamedTuple):
     parent_id: str | None
     children: tuple[str, ...]
     created_at: float
-    count: int
+    messages: int
     bound: tuple[tuple[str, float], ...]
     fresh: frozenset[str]
     grants: tuple[Grant, ...]
@@ -159,7 +165,7 @@ def seen_in(state: State, lines: bytes) -> Seen:
         parent_id=facts.parent_id,
         children=facts.children,
         created_at=facts.created_at,
-        count=state.count,
+        messages=state.count,
         bound=facts.bound,
         fresh=frozenset(fresh),
         grants=facts.grants,
@@ -200,13 +206,34 @@ class Wanted(NamedTuple):
         return found
 
 
+def is_there(engine: Engine, session_id: str) -> bool:
+    """Whether anything is in the place of a session's log by now; what cannot be read is, and an empty file is not."""
+    try:
+        found = files.lstat(engine.layout.log(session_id))
+        return not stat.S_ISREG(found.st_mode) or engine.exists(session_id)
+    except FileNotFoundError:
+        return False
+    except (UnreadableLog, OSError):
+        return True
+
+
+def is_trashed(engine: Engine, session_id: str) -> bool:
+    """Whether a session lies in the trash by now."""
+    return file_name(session_id) in _trashed(engine)
+
+
+def _trashed(engine: Engine) -> set[str]:
+    logs = (name for name in files.names(engine.layout.trash) if name.endswith(SUFFIX))
+    return {name.removesuffix(SUFFIX).partition(b".")[2].decode(errors="replace") for name in logs}
+
+
 class Census:
     """All sessions, by what they say.
 
     Attributes:
         seen: those that can be read.
         unreadable: those that exist and cannot be relied on.
-        trashed: the ids of those in the trash.
+        trashed: the names, without batch and ending, of the logs in the trash.
     """
 
     def __init__(self) -> None:
@@ -216,15 +243,7 @@ class Census:
 
     def find_trashed(self, engine: Engine) -> None:
         """Note who lies in the trash."""
-        folder = engine.layout.trash
-        for name in files.names(folder):
-            if name.endswith(SUFFIX):
-                try:
-                    maybe_id = read_header(os.path.join(folder, name)).get("session")
-                except UnreadableLog:
-                    continue
-                if isinstance(maybe_id, str):
-                    self.trashed.add(maybe_id)
+        self.trashed = _trashed(engine)
 
     def exists(self, session_id: str) -> bool:
         """Whether there is such a session, readable or not."""
@@ -241,11 +260,12 @@ class Census:
 
     def unlisted(self) -> list[tuple[str, str]]:
         """Sessions that their parent does not note, each with that parent."""
-        noted: Mapping[str, frozenset[str]] = {key: frozenset(seen.children) for key, seen in self.seen.items()}
+        noted = {session_id: frozenset(seen.children) for session_id, seen in self.seen.items()}
+        links = ((session_id, seen.parent_id) for session_id, seen in self.seen.items())
         return [
-            (session_id, seen.parent_id)
-            for session_id, seen in self.seen.items()
-            if seen.parent_id in noted and session_id not in noted[seen.parent_id]
+            (child_id, parent_id)
+            for child_id, parent_id in links
+            if parent_id and child_id not in noted.get(parent_id, (child_id,))
         ]
 
     def dangling(self) -> list[tuple[str, str]]:
@@ -257,7 +277,7 @@ class Census:
             (session_id, child_id)
             for session_id, seen in self.seen.items()
             for child_id in seen.children
-            if not self.exists(child_id) and child_id not in self.trashed
+            if not self.exists(child_id) and file_name(child_id) not in self.trashed
         ]
 
     def cycles(self) -> list[tuple[str, ...]]:

@@ -3,48 +3,48 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
 
+from hierstore import census
+from hierstore.census import Census, Place, Wanted, is_there, is_trashed, maybe_past, seen_in
+from hierstore.diagnosis import Verdict, judge, read_log
 from hierstore.disk import files, journal
 from hierstore.disk.engine import Engine
-from hierstore.disk.logfile import SUFFIX, parse_log, read_header
-from hierstore.errors import HierstoreError, LockTimeout, SessionNotFound, StoreClosed, UnreadableLog
-from hierstore.log import frame
-from hierstore.log.events import parse
+from hierstore.disk.locks import TREE
+from hierstore.disk.logfile import SUFFIX, read_header
+from hierstore.errors import HierstoreError, LockTimeout, SessionNotFound, StoreClosed
+from hierstore.log.registry import Registry
 from hierstore.log.state import State
-from hierstore.model import PLAIN_KEYS
 from hierstore.reports import CheckReport, Finding
+from hierstore.routes import read_registry
+
+_NOTES = frozenset(["torn_tail", "hole", "empty_log", "stray"])
+"""What a crash may leave of a log, or beside one, and what harms nothing."""
 
 
 def check(engine: Engine) -> CheckReport:
     """Verify the whole store, session by session, each under its lock and from its bytes alone."""
     engine.check_open()
     run = _Check(engine)
-    for path in _log_paths(engine):
-        run.log(path)
+    for place in census.walk(engine):
+        run.log(place)
+    run.census.find_trashed(engine)
     run.ties()
+    run.registry()
+    run.trash()
     run.strays()
-    messages = sum(state.count for state in run.states.values())
+    messages = sum(seen.messages for seen in run.census.seen.values()) + run.damaged_messages
     return CheckReport(run.logs, messages, tuple(run.problems), tuple(run.notes))
-
-
-def _log_paths(engine: Engine) -> Iterator[bytes]:
-    for folder in sorted(files.names(engine.layout.sessions)):
-        path = os.path.join(engine.layout.sessions, folder)
-        for name in sorted(files.names(path)):
-            if name.endswith(SUFFIX):
-                yield os.path.join(path, name)
 
 
 class _Check:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.logs = 0
-        self.states: dict[str, State] = {}
+        self.damaged_messages = 0
+        self.census = Census()
+        self.owners: dict[bytes, str] = {}
         self.problems: list[Finding] = []
         self.notes: list[Finding] = []
-        self.unreadable: set[str] = set()
 
     def problem(self, kind: str, session_id: str | None, path: bytes, detail: str) -> None:
         self.problems.append(Finding(kind, session_id, os.fsdecode(path), detail))
@@ -52,137 +52,157 @@ class _Check:
     def note(self, kind: str, session_id: str | None, path: bytes, detail: str) -> None:
         self.notes.append(Finding(kind, session_id, os.fsdecode(path), detail))
 
-    def log(self, path: bytes) -> None:
+    def tell(self, kind: str, session_id: str | None, path: bytes, detail: str) -> None:
+        (self.note if kind in _NOTES else self.problem)(kind, session_id, path, detail)
+
+    # Logs
+
+    def log(self, place: Place) -> None:
         """Verify one log."""
+        if place.kind is not None:
+            self.logs += place.kind != "stray"
+            if place.kind == "unreadable":
+                self.census.unreadable.add(place.session_id)
+            # What a header says is told; of what cannot be read only the name is known.
+            maybe_id = place.session_id if place.kind in ("misplaced", "duplicate") else None
+            self.tell(place.kind, maybe_id, place.path, place.detail)
+            return
+        found = self._verdict(place, place.session_id)
+        if found is None:
+            return
+        data, verdict = found
         self.logs += 1
+        if verdict.parsed is None:
+            if verdict.kind == "corrupt":
+                self.census.unreadable.add(place.session_id)
+        elif verdict.parsed.fault is not None:
+            # Of what it says of others only the first commit is known.
+            self.census.unreadable.add(place.session_id)
+            self.damaged_messages += verdict.parsed.state.count
+            fault = verdict.parsed.fault
+            self.problem("corrupt", place.session_id, place.path, f"{fault[0].upper()}{fault[1:]}.")
+        else:
+            self.owners[place.path] = place.session_id
+            self.census.seen[place.session_id] = seen_in(verdict.parsed.state, data[: verdict.end])
+
+    def _verdict(self, place: Place, maybe_id: str | None) -> tuple[bytes, Verdict] | None:
+        """A log's bytes, and the verdict on them, which is told; None when there is no log, or it cannot be read."""
         try:
-            maybe_id = read_header(path).get("session")
-        except UnreadableLog as error:
-            self.problem("unreadable", None, path, str(error))
-            return
-        stem = os.path.basename(path).removesuffix(SUFFIX).decode(errors="replace")
-        session_id = maybe_id if isinstance(maybe_id, str) else stem
-        if maybe_id is not None and path != self.engine.layout.log(session_id):
-            self.problem("misplaced", session_id, path, f"It holds session {session_id!r}, whose place is elsewhere.")
-            return
-        try:
-            data = self._bytes(session_id, path)
-            parsed = parse_log(data, session_id, path)
+            data = read_log(self.engine, place.stripes, place.path, place.session_id)
+            verdict = judge(data, place.session_id, place.path)
         except SessionNotFound:
-            if files.exists(path):
-                self.note("empty_log", None, path, "A log that was being made when the power went; it is no session.")
-            else:
-                self.logs -= 1
-            return
+            # Deleted meanwhile.
+            return None
         except (LockTimeout, StoreClosed):
             raise
         except HierstoreError as error:
-            self.unreadable.add(session_id)
-            self.problem("corrupt" if maybe_id is None else "unreadable", session_id, path, str(error))
-            return
-        self.states[session_id] = parsed.state
-        if parsed.fault is not None:
-            self.problem("corrupt", session_id, path, parsed.fault)
-        self._tail(session_id, path, data[parsed.end :], parsed.end)
-        self._lines(session_id, path, data[: parsed.end])
+            self.logs += maybe_id is not None
+            self.census.unreadable.add(place.session_id)
+            self.problem("unreadable", maybe_id, place.path, str(error))
+            return None
+        if verdict.kind is not None:
+            self.tell(verdict.kind, None if verdict.kind == "empty_log" else maybe_id, place.path, verdict.detail)
+        return data, verdict
 
-    def _bytes(self, session_id: str, path: bytes) -> bytes:
-        """The log's bytes, with no writer in the middle of a line."""
-        entry = self.engine.entry(session_id)
-        locked = not self.engine.read_only
-        if locked:
-            self.engine.lock(entry)
-        try:
-            fd = files.open_regular(path, files.READ)
-            try:
-                return files.read(fd, files.fstat(fd).st_size, 0)
-            finally:
-                files.close(fd)
-        except FileNotFoundError:
-            raise SessionNotFound("deleted meanwhile", session_id=session_id) from None
-        except OSError as error:
-            raise HierstoreError(f"The log cannot be read: {error.strerror}.") from error
-        finally:
-            if locked:
-                entry.stripe.release()
-
-    def _tail(self, session_id: str, path: bytes, tail: bytes, end: int) -> None:
-        verdict = frame.judge(tail)
-        if verdict is frame.Tail.TORN and b"\0\0\0\0" in tail:
-            verdict = frame.Tail.HOLE
-        if verdict is frame.Tail.TORN and b"\n" in tail:
-            self.problem("corrupt", session_id, path, f"Its last line, at byte {end}, is damaged.")
-        elif verdict is frame.Tail.TORN:
-            self.note(
-                "torn_tail", session_id, path, f"{len(tail)} bytes of an unfinished commit; the next write cuts them."
-            )
-        elif verdict is frame.Tail.HOLE:
-            self.note(
-                "hole", session_id, path, f"A hole of zeros at byte {end}; the next write moves it to quarantine."
-            )
-        elif verdict is frame.Tail.DAMAGED:
-            self.problem("corrupt", session_id, path, f"Damaged at byte {end}, with valid lines behind it.")
-
-    def _lines(self, session_id: str, path: bytes, lines: bytes) -> None:
-        """See that each line is the JSON that readers will ask for one day."""
-        numbers = frame.seqs(lines, 0, len(lines))
-        for number, line in zip(numbers[1:], lines.split(b"\n")[1:], strict=False):
-            try:
-                record = parse(line)
-                events = record["events"]
-                good = record["seq"] == number and isinstance(events, list) and all(map(_is_event, events))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                good = False
-            if not good:
-                self.problem("corrupt", session_id, path, f"Commit {number} is sealed and yet no valid commit.")
-                return
+    # Ties
 
     def ties(self) -> None:
-        """See that parents and children agree."""
-        for session_id, state in self.states.items():
-            path = self.engine.layout.log(session_id)
-            parent_id = state.facts.parent_id
-            if parent_id is not None and parent_id not in self.unreadable:
-                parent = self.states.get(parent_id)
-                if parent is None:
-                    self._recheck_parent(session_id, path, parent_id)
-                elif session_id not in parent.facts.children:
-                    self._recheck_note(session_id, path, parent_id)
-            for child_id in state.facts.children:
-                child = self.states.get(child_id)
-                if child is None and child_id not in self.unreadable and not self.engine.exists(child_id):
-                    self.note("missing_child", session_id, path, f"It notes a child {child_id!r} that does not exist.")
-            self._cycle(session_id, path)
+        """See that parents and children agree, also by now: others write while the check runs."""
+        log = self.engine.layout.log
+        for session_id, parent_id in self.census.missing_parents():
+            now = self._now(session_id)
+            if now is not None and now.facts.parent_id == parent_id and not is_there(self.engine, parent_id):
+                detail = f"Its parent {parent_id!r} does not exist."
+                self.problem("missing_parent", session_id, log(session_id), detail)
+        for session_id, parent_id in self.census.unlisted():
+            now, parent = self._now(session_id), self._now(parent_id)
+            if now is None or parent is None or now.facts.parent_id != parent_id:
+                continue
+            if session_id not in parent.facts.children:
+                self.problem(
+                    "unlisted_child", session_id, log(session_id), f"Its parent {parent_id!r} does not list it."
+                )
+        for session_id, child_id in self.census.dangling():
+            if not is_there(self.engine, child_id) and not is_trashed(self.engine, child_id):
+                detail = f"It notes a child {child_id!r} that does not exist."
+                self.note("missing_child", session_id, log(session_id), detail)
+        for members in self.census.cycles():
+            for session_id in members:
+                self.problem("cycle", session_id, log(session_id), "It is its own ancestor.")
 
     def _now(self, session_id: str) -> State | None:
-        """The session as it is by now: others write while the check runs."""
+        """The session as it is by now, if it can be read."""
         try:
             return self.engine.read(self.engine.entry(session_id))
         except HierstoreError:
             return None
 
-    def _recheck_parent(self, session_id: str, path: bytes, parent_id: str) -> None:
-        now = self._now(session_id)
-        if now is not None and now.facts.parent_id == parent_id and self._now(parent_id) is None:
-            self.problem("missing_parent", session_id, path, f"Its parent {parent_id!r} does not exist.")
+    # The registry
 
-    def _recheck_note(self, session_id: str, path: bytes, parent_id: str) -> None:
-        now, parent = self._now(session_id), self._now(parent_id)
-        if now is None or parent is None or now.facts.parent_id != parent_id:
-            return
-        if session_id not in parent.facts.children:
-            self.problem("unlisted_child", session_id, path, f"Its parent {parent_id!r} does not list it.")
+    def registry(self) -> None:
+        """Verify the registry, and that it leads where the sessions say."""
+        wanted = self.census.wanted()
+        for place in census.parts(self.engine):
+            if place.number is None:
+                self.tell("stray", None, place.path, place.detail)
+                continue
+            found = self._verdict(place, None)
+            asked = wanted.pop(place.number, None)
+            if found is not None and asked is not None:
+                registry = found[1].parsed.state.facts.registry if found[1].parsed else None
+                self._leads(place.number, registry or Registry(), asked)
+        for number, asked in wanted.items():
+            self._leads(number, Registry(), asked)
 
-    def _cycle(self, session_id: str, path: bytes) -> None:
-        seen = {session_id}
-        parent_id = self.states[session_id].facts.parent_id
-        while parent_id is not None and parent_id in self.states:
-            if parent_id == session_id:
-                self.problem("cycle", session_id, path, "It is its own ancestor.")
-            if parent_id in seen:
-                return
-            seen.add(parent_id)
-            parent_id = self.states[parent_id].facts.parent_id
+    def _leads(self, number: int, registry: Registry, wanted: Wanted) -> None:
+        part = self.engine.registry(number)
+        for key, session_id in wanted.lost_routes(registry):
+            now = self._now(session_id)
+            if now is not None and key not in self._part_now(number).routes:
+                # Binding notes the key in the session first, so of the very last commit a crash may have left no more.
+                tell = self.note if key in self.census.seen[session_id].fresh else self.problem
+                tell("lost_route", session_id, part.path, f"The registry has never heard of its route key {key!r}.")
+        for locator, session_id in wanted.lost_locators(registry):
+            now = self._now(session_id)
+            if now is None or not any(grant.digest.startswith(locator) for grant in now.facts.grants):
+                continue
+            if Wanted({}, {locator: session_id}).lost_locators(self._part_now(number)):
+                detail = "The registry does not lead a share's token to it, so nobody can open the share."
+                self.problem("lost_share", session_id, part.path, detail)
+
+    def _part_now(self, number: int) -> Registry:
+        """A part as it is by now."""
+        try:
+            return read_registry(self.engine, self.engine.registry(number))
+        except HierstoreError:
+            return Registry()
+
+    # What lies about
+
+    def trash(self) -> None:
+        """See that what was deleted could come back whole; it hurts nobody if not."""
+        trash = self.engine.layout.trash
+        for name in sorted(files.names(trash)):
+            path = os.path.join(trash, name)
+            if maybe_past(name) is not None:
+                continue
+            if not name.endswith(SUFFIX):
+                self.note("stray", None, path, "It is no deleted session.")
+                continue
+            try:
+                maybe_id = read_header(path).get("session")
+                session_id = maybe_id if isinstance(maybe_id, str) else name.decode(errors="replace")
+                verdict = judge(read_log(self.engine, [TREE], path, session_id), session_id, path)
+            except SessionNotFound:
+                # Restored or purged meanwhile.
+                continue
+            except (LockTimeout, StoreClosed):
+                raise
+            except HierstoreError as error:
+                self.note("damaged_trash", None, path, str(error))
+                continue
+            if verdict.kind not in (None, "torn_tail"):
+                self.note("damaged_trash", session_id, path, f"In the trash: {verdict.detail}")
 
     def strays(self) -> None:
         """See what lies where nothing should lie for long."""
@@ -196,17 +216,28 @@ class _Check:
                 self.note("stray", None, path, "A file that was being built, or is.")
         for name in files.names(layout.quarantine):
             self.note("quarantined", None, os.path.join(layout.quarantine, name), "Damaged bytes that were put aside.")
-        for folder in files.names(layout.sessions):
-            self._stray_pasts(os.path.join(layout.sessions, folder))
+        self._stray_pasts(layout.trash)
+        for name in files.names(layout.sessions):
+            self._stray_pasts(os.path.join(layout.sessions, name))
 
     def _stray_pasts(self, folder: bytes) -> None:
-        logs = {name.removesuffix(SUFFIX) for name in files.names(folder) if name.endswith(SUFFIX)}
-        for name in files.names(folder):
-            stem = name.partition(b".past")[0]
-            if b".past" in name and stem not in logs:
-                self.note("stray", None, os.path.join(folder, name), "A past that no fork's log goes with.")
+        try:
+            names = sorted(files.names(folder))
+        except OSError:
+            # No folder; told of already.
+            return
+        logs = {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)}
+        for name in names:
+            past = maybe_past(name)
+            path = os.path.join(folder, name)
+            if past is not None and past[0] not in logs:
+                self.note("stray", None, path, "A past that no fork's log goes with.")
+            elif past is not None and self._is_unnamed(os.path.join(folder, past[0] + SUFFIX), past[1]):
+                self.note("stray", None, path, "A past that its fork's log does not name.")
 
-
-def _is_event(event: Mapping[str, Any]) -> bool:
-    """Whether an event can be folded; of a message, also whether it can be shown."""
-    return isinstance(event["type"], str) and (event["type"] != "message" or event.keys() >= PLAIN_KEYS)
+    def _is_unnamed(self, log: bytes, number: int) -> bool:
+        session_id = self.owners.get(log)
+        if session_id is None or number in self.census.seen[session_id].pasts:
+            return False
+        now = self._now(session_id)
+        return now is not None and number not in {past.file for past in now.facts.past}

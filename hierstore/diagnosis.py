@@ -5,7 +5,7 @@ A check tells of it, a repair acts on it: one verdict, so that a repair mends wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hierstore.disk import files, refusals
@@ -44,21 +44,20 @@ class Verdict(NamedTuple):
     parsed: Parsed | None
 
 
-def read_log(engine: Engine, number: int | None, path: bytes, session_id: str) -> bytes:
+def read_log(engine: Engine, stripes: Sequence[int], path: bytes, session_id: str) -> bytes:
     """A log's bytes, with no writer in the middle of a line.
 
     Args:
         engine: the store's.
-        number: the stripe that its writers hold; None where nobody writes.
+        stripes: those that its writers hold, of which the caller has none.
         path: the log.
         session_id: whose it is, for errors.
 
     Raises:
         SessionNotFound, UnreadableLog, LockTimeout.
     """
-    numbers = [] if number is None or engine.read_only else [number]
     try:
-        with engine.locks.holding(numbers):
+        with engine.locks.holding([] if engine.read_only else stripes):
             return read_whole(path)
     except FileNotFoundError:
         raise refusals.not_found(session_id) from None

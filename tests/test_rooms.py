@@ -17,6 +17,7 @@ ROOMS = [
     {
         "view", "tree", "snapshots", "forks", "trash", "purge", "check", "drafts", "turns", "settings", "links",
         "routes", "sharing", "shared", "placing", "compaction", "retention", "repair",
+        "census", "diagnosis",
     },
     {"transfer"},
     {"session"},
@@ -24,7 +25,7 @@ ROOMS = [
     {"store"},
     {"__init__"},
     {"cli", "__main__"},
-]
+]  # fmt: skip
 
 
 def _room(module: str) -> int:

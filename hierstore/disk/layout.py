@@ -77,11 +77,15 @@ class Layout:
             scratch = self.scratch(b".bytes")
             fd = files.create(scratch, self.file_mode)
             try:
-                files.write_all(fd, data)
-                files.sync(fd)
-            finally:
-                files.close(fd)
-            files.rename(scratch, target)
+                try:
+                    files.write_all(fd, data)
+                    files.sync(fd)
+                finally:
+                    files.close(fd)
+                files.rename(scratch, target)
+            except OSError:
+                files.remove(scratch)
+                raise
             files.sync_directory(self.quarantine)
         return target
 

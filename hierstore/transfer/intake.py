@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from types import TracebackType
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from hierstore import clock
 from hierstore.disk import files, journal, refusals
 from hierstore.disk.engine import Engine
-from hierstore.disk.logfile import append_offline, parse_log, past_path
+from hierstore.disk.logfile import NO_COMMIT, append_offline, parse_log, past_path
 from hierstore.errors import CorruptLog, HierarchyCycle, SessionExists, SessionNotFound
 from hierstore.forks import write_past
 from hierstore.log import frame
@@ -102,18 +103,21 @@ class Intake:
             # The work is done, or has failed with another error; a repair knows what lies there.
             pass
         finally:
-            files.close(self._fd)
+            with suppress(OSError):
+                files.close(self._fd)
 
     def _is_pending(self) -> bool:
         """Whether the import was written down, so that it will be done."""
-        stem = os.fsdecode(self._stem)
-        records = [journal.load(path) for path in journal.pending(self._engine.layout)]
-        return any(
-            str(row[1]).startswith(stem)
-            for record in records
-            if record is not None and record.get("do") == "import"
-            for row in record["sessions"]
-        )
+        return any(self._is_ours(path) for path in journal.pending(self._engine.layout))
+
+    def _is_ours(self, path: bytes) -> bool:
+        """Whether a record is of this import."""
+        try:
+            record = journal.load(path) or {}
+            return any(str(row[1]).startswith(os.fsdecode(self._stem)) for row in record["sessions"])
+        except NO_COMMIT:
+            # It says nothing that anybody could do.
+            return False
 
     # Taking in
 
