@@ -78,7 +78,7 @@ def test_files_are_the_owners_alone_whatever_the_umask(umask: int, root: Path) -
 def test_every_line_of_every_log_is_json_with_a_contiguous_seq(root: Path) -> None:
     with SessionStore(root) as store:
         live(store)
-        parts = {path: None for path in root.rglob("*.jsonl")} | counted_pasts(store)
+        parts = dict.fromkeys(root.rglob("*.jsonl")) | counted_pasts(store)
     assert len(parts) > 5
     for path, size in parts.items():
         data = path.read_bytes()[:size]
