@@ -254,11 +254,7 @@ def _returning(engine: Engine, session_id: str) -> dict[str, tuple[Trashed, str 
 
 
 def _parent_of(item: Trashed) -> str | None:
-    fd = files.open_regular(item.path, files.READ)
-    try:
-        data = files.read(fd, files.fstat(fd).st_size, 0)
-    finally:
-        files.close(fd)
+    data = files.read_all(item.path)
     try:
         return parse_log(data, item.session_id, item.path).state.facts.parent_id
     except HierstoreError:

@@ -127,6 +127,19 @@ def read(fd: int, size: int, offset: int) -> bytes:
     return b"".join(parts)
 
 
+def read_all(path: bytes) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        OSError: as ``open_regular`` and reading.
+    """
+    fd = open_regular(path, READ)
+    try:
+        return read(fd, fstat(fd).st_size, 0)
+    finally:
+        close(fd)
+
+
 if hasattr(os, "pread"):
 
     def _read_some(fd: int, size: int, offset: int) -> bytes:

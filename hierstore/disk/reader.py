@@ -212,11 +212,7 @@ class Reader:
     def log_bytes(self, entry: Entry) -> bytes:
         """The log's bytes as they are, read without a lock: what is committed never changes, the end may be torn."""
         try:
-            fd = files.open_regular(entry.path, files.READ)
-            try:
-                return files.read(fd, files.fstat(fd).st_size, 0)
-            finally:
-                files.close(fd)
+            return files.read_all(entry.path)
         except FileNotFoundError:
             raise refusals.not_found(entry.id) from None
         except OSError as error:

@@ -265,11 +265,7 @@ class Intake:
 
     def _verify(self, item: Arriving) -> None:
         """See that a log reads as one."""
-        fd = files.open_regular(item.path, files.READ)
-        try:
-            data = files.read(fd, files.fstat(fd).st_size, 0)
-        finally:
-            files.close(fd)
+        data = files.read_all(item.path)
         try:
             parsed = parse_log(data, item.source_id, item.path)
         except (CorruptLog, SessionNotFound) as error:
@@ -334,11 +330,7 @@ class Intake:
 
     def _rebuild(self, item: Arriving, session_id: str, parent_id: str | None, renamed: Mapping[str, str]) -> None:
         """Build a log once more from itself, under new ids."""
-        fd = files.open_regular(item.path, files.READ)
-        try:
-            data = files.read(fd, files.fstat(fd).st_size, 0)
-        finally:
-            files.close(fd)
+        data = files.read_all(item.path)
         files.remove(item.path)
         commits = [parse(line) for line in data.split(b"\n")[1:-1]]
         self._build(item, session_id, parent_id, commits, renamed)
