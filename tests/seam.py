@@ -15,8 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hierstore import HierstoreError, SessionStore, TreeNode
+from hierstore import HierstoreError, PastSession, SessionStore, TreeNode
 from hierstore.disk import files
+from hierstore.naming import stripe_of
 from tests.processes import replaced
 
 CALLS = (
@@ -99,15 +100,24 @@ def ends_of_loops(calls: list[Call]) -> list[Call]:
 
 @dataclass(frozen=True)
 class View:
-    """What a store shows of itself: its sessions, and the ids in its trash."""
+    """What a store shows of itself: its sessions, the ids in its trash, and where the key that is tested leads."""
 
     sessions: dict[str, dict[str, Any]]
     trash: tuple[str, ...]
+    lead: str | None
+
+
+KEY = "key"
 
 
 def view(store: SessionStore) -> View:
     """The store as its users see it; without what differs from run to run."""
-    return View({name: _facts(store, name) for name in sorted(_ids(store.tree()))}, _trash(store.root))
+    leads_to = store.resolve(KEY)
+    return View(
+        {name: _facts(store, name) for name in sorted(_ids(store.tree()))},
+        _trash(store.root),
+        None if leads_to is None else leads_to.id,
+    )
 
 
 def _ids(nodes: tuple[TreeNode, ...]) -> Iterator[str]:
@@ -133,8 +143,16 @@ def _facts(store: SessionStore, name: str) -> dict[str, Any]:
         "derived": info.derived,
         "messages": [(message.seq, message.role, message.content) for message in session.messages],
         "children": sorted(child.id for child in session.children),
-        "snapshots": [snap.label for snap in session.snapshots],
+        "snapshots": [(snap.label, *_texts(session.at(snap))) for snap in session.snapshots],
+        "refs": session.refs,
+        "usage": session.usage,
+        "turn": session.turn_in_progress and session.turn_in_progress.token,
+        "shares": [(grant.role, grant.subtree, grant.frozen) for grant in session.shares],
     }
+
+
+def _texts(past: PastSession) -> list[str]:
+    return [message.content for message in past.messages]
 
 
 # What is swept
@@ -150,6 +168,7 @@ class Operation:
         ids: the sessions that an error of it may name.
         is_stepwise: it does independent steps, each of which is done or not.
         again: what calling it again says when it is done already.
+        adds: calling it again adds once more.
     """
 
     prepare: Callable[[SessionStore], Any]
@@ -157,6 +176,7 @@ class Operation:
     ids: frozenset[str]
     is_stepwise: bool = False
     again: str | None = None
+    adds: bool = False
 
     def run_or_be_refused(self, store: SessionStore) -> None:
         """Make the call; it may say that it is done already."""
@@ -195,8 +215,9 @@ def _op(
     prepare: Callable[[SessionStore], Any] = lambda store: None,
     stepwise: bool = False,
     again: str | None = None,
+    adds: bool = False,
 ) -> Operation:
-    return Operation(prepare, run, frozenset(ids), stepwise, again)
+    return Operation(prepare, run, frozenset(ids), stepwise, again, adds)
 
 
 def _turn(store: SessionStore) -> None:
@@ -209,10 +230,32 @@ def _delete(name: str, how: str) -> Callable[[SessionStore], Any]:
     return lambda store: store.delete(name, children=how)  # type: ignore[arg-type]
 
 
+def _undo_something(store: SessionStore, name: str) -> None:
+    """Give a session something to compact, a snapshot from before and a superseded title."""
+    session = store.get(name)
+    session.append("user", "kept")
+    session.snapshot("before")
+    session.set_title("superseded")
+    session.append("user", "undone")
+    session.append("user", LONG)
+    session.revert(session.messages[-2])
+    session.set_title("last")
+
+
+def _compact_all(store: SessionStore) -> None:
+    report = store.compact(keep="present")
+    if report.errors:
+        # What went wrong with one is in the report; here it is to be found as any other error.
+        raise HierstoreError(report.errors[0].error, session_id=report.errors[0].session_id)
+
+
 _EXTENSION = [
     {"role": "user", "content": "x1", "message_id": "x1"},
     {"role": "tool", "content": [{"text": LONG}], "name": "f", "message_id": "x2"},
 ]
+
+PART = f"registry {stripe_of(KEY):02x}"
+PARTS = [f"registry {number:02x}" for number in range(256)]
 
 OPERATIONS: dict[str, Operation] = {
     "create": _op(lambda s: s.create("new", title="t", labels=["l"]), "new", again="SessionExists"),
@@ -223,7 +266,7 @@ OPERATIONS: dict[str, Operation] = {
     "append": _op(lambda s: s.get("a").append("user", "m", message_id="m"), "a"),
     "append long": _op(lambda s: s.get("a").append("user", LONG, message_id="m"), "a"),
     "extend": _op(lambda s: s.get("a").extend(_EXTENSION), "a"),
-    "turn": _op(_turn, "a"),
+    "turn": _op(_turn, "a", adds=True),
     "reset": _op(lambda s: s.get("a").reset(), "a"),
     "set_title": _op(lambda s: s.get("a").set_title("new"), "a"),
     "update": _op(lambda s: s.get("a").update(labels=["x"], metadata={"y": 1}, pinned=True, derived={"z": 2}), "a"),
@@ -232,6 +275,44 @@ OPERATIONS: dict[str, Operation] = {
     "undo_revert": _op(lambda s: s.get("a").undo_revert(), "a", again="RevisionNotFound"),
     "fork": _op(lambda s: s.get("a").fork("new", title="f"), "a", "new", again="SessionExists"),
     "fork of a fork": _op(lambda s: s.get("twig").fork("new"), "twig", "new", again="SessionExists"),
+    "set_ref": _op(lambda s: s.get("a").set_ref("thread", {"id": LONG}, if_equals=None), "a"),
+    "set_ref to nothing": _op(
+        lambda s: s.get("a").set_ref("thread", None), "a", prepare=lambda s: s.get("a").set_ref("thread", 1)
+    ),
+    "add_usage": _op(lambda s: s.get("a").add_usage(tokens=3, cost=0.1), "a", adds=True),
+    "set_usage": _op(lambda s: s.get("a").set_usage(tokens=3), "a"),
+    "start_turn": _op(lambda s: s.get("a").start_turn("token"), "a"),
+    "end_turn": _op(
+        lambda s: s.get("a").end_turn("token"), "a", prepare=lambda s: s.get("a").start_turn("token")
+    ),
+    "bind": _op(lambda s: s.bind(KEY, "a"), "a", PART),
+    "bind to another": _op(lambda s: s.bind(KEY, "a"), "a", PART, prepare=lambda s: s.bind(KEY, "b")),
+    "unbind": _op(lambda s: s.unbind(KEY), PART, prepare=lambda s: s.bind(KEY, "b")),
+    "route": _op(lambda s: s.route(KEY, session_id="new", title="t"), "new", PART),
+    "route to a child": _op(lambda s: s.route(KEY, session_id="new", parent="aa"), "new", "aa", PART),
+    "route anew": _op(
+        lambda s: s.route(KEY, session_id="new", reset_idle_s=1e-9), "new", "b", PART,
+        prepare=lambda s: s.bind(KEY, "b"), stepwise=True, again="SessionExists",
+    ),
+    "share": _op(lambda s: s.get("a").share(), "a", *PARTS),
+    "share a subtree as it is": _op(lambda s: s.get("top").share(subtree=True, frozen=True), *FAMILY, *PARTS),
+    "unshare": _op(lambda s: s.get("a").unshare(), "a", *PARTS, prepare=lambda s: (s.get("a").share(), s.get("a").share())),
+    "compact": _op(lambda s: s.get("a").compact(keep="snapshots"), "a", "top"),
+    "compact to the present": _op(lambda s: s.get("a").compact(keep="present"), "a", "top"),
+    "compact a fork": _op(
+        lambda s: s.get("branch").compact(keep="present"), "branch", "top",
+        prepare=lambda s: _undo_something(s, "branch"),
+    ),
+    "compact what is shared": _op(
+        lambda s: s.get("bb").compact(keep="present"), "bb", "b", "top",
+        prepare=lambda s: (
+            s.get("bb").append("user", "frozen"), s.get("top").share(subtree=True, frozen=True), _undo_something(s, "bb")
+        ),
+    ),
+    "compact all": _op(
+        _compact_all, *FAMILY, "", stepwise=True,  # the folder itself is nobody's
+        prepare=lambda s: [_undo_something(s, name) for name in ("top", "bb", "branch")],
+    ),
     "move": _op(lambda s: s.get("b").move("aa"), "a", "aa", "b", "top"),
     "move to the roots": _op(lambda s: s.get("b").move(None), "b"),
     "delete": _op(_delete("aa", "refuse"), "aa", again="SessionNotFound"),
@@ -279,15 +360,21 @@ def is_legal(operation: Operation, found: View, before: View, after: View) -> bo
     """Whether a store shows all of an operation or nothing of it."""
     if not operation.is_stepwise:
         return found in (before, after)
-    return found.sessions in (before.sessions, after.sessions) and set(after.trash) <= set(found.trash) <= set(
-        before.trash
+    steps = all(
+        facts in (before.sessions.get(name), after.sessions.get(name)) for name, facts in found.sessions.items()
+    )
+    return (
+        steps
+        and before.sessions.keys() <= found.sessions.keys() <= after.sessions.keys()
+        and set(after.trash) <= set(found.trash) <= set(before.trash)
+        and found.lead in (before.lead, after.lead)
     )
 
 
 def finish(store: SessionStore, operation: Operation, after: View) -> None:
     """Call the operation again, as a program would; then the store shows it done, and takes writes everywhere."""
     operation.run_or_be_refused(store)
-    if operation is not OPERATIONS["turn"]:
+    if not operation.adds:
         found = view(store)
         assert _without_repeats(found) == _without_repeats(after)
     for name in list(view(store).sessions):
@@ -297,9 +384,12 @@ def finish(store: SessionStore, operation: Operation, after: View) -> None:
 
 
 def _without_repeats(shown: View) -> View:
-    """A view in which a second snapshot of one label does not count: a retry may make one."""
-    sessions = {name: {**facts, "snapshots": sorted(set(facts["snapshots"]))} for name, facts in shown.sessions.items()}
-    return View(sessions, shown.trash)
+    """A view in which a second snapshot of one label, or a second share, does not count: a retry may make one."""
+    sessions = {
+        name: {**facts, **{many: sorted(set(facts[many])) for many in ("snapshots", "shares")}}
+        for name, facts in shown.sessions.items()
+    }
+    return View(sessions, shown.trash, shown.lead)
 
 
 def descriptors() -> set[tuple[str, str]]:

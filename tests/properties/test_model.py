@@ -42,6 +42,10 @@ class Expected:
         shown: for each revision, from 1, the history that it shows.
         undo: for each revert that can be undone, the revision before it.
         noted: the ids that it has ever had for children.
+        refs: its ids in other systems.
+        usage: its counters.
+        through: the revision up to which it was compacted, 0 if it was not.
+        kept: the revisions before that can be gone back to.
     """
 
     shown: list[list[Text]]
@@ -53,6 +57,13 @@ class Expected:
     snapshots: list[tuple[str, int]] = field(default_factory=list)
     undo: list[int] = field(default_factory=list)
     noted: list[str] = field(default_factory=list)
+    refs: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, int] = field(default_factory=dict)
+    through: int = 0
+    kept: tuple[int, ...] = ()
+
+    def is_whole(self, revision: int) -> bool:
+        return revision >= self.through or revision in self.kept
 
     @property
     def history(self) -> list[Text]:
@@ -153,6 +164,10 @@ class TwoStores(RuleBasedStateMachine):
         if revision is not None:
             revision = 1 + revision % len(expected.shown)
         history = expected.history if revision is None else expected.shown[revision - 1]
+        if revision is not None and not expected.is_whole(revision):
+            with pytest.raises(RevisionNotFound):
+                self.handle(store, parent).fork(child, at=revision)
+            return
         self.handle(store, parent).fork(child, at=revision)
         self.note(parent, child)
         self.living[child] = Expected([history], parent=parent)
@@ -233,6 +248,10 @@ class TwoStores(RuleBasedStateMachine):
             expected.commit(expected.shown[revision - 1])
         else:
             revision = 1 + goal % before
+            if not expected.is_whole(revision):
+                with pytest.raises(RevisionNotFound):
+                    session.revert(revision)
+                return
             session.revert(revision)
             expected.commit(expected.shown[revision - 1])
         expected.undo.append(before)
@@ -254,7 +273,12 @@ class TwoStores(RuleBasedStateMachine):
     def look_back(self, store: int, at: int, revision: int) -> None:
         session_id, expected = self.pick(at)
         revision = 1 + revision % len(expected.shown)
-        past = self.handle(store, session_id).at(revision)
+        session = self.handle(store, session_id)
+        if not expected.is_whole(revision):
+            with pytest.raises(RevisionNotFound):
+                session.at(revision)
+            return
+        past = session.at(revision)
         assert [(message.id, message.content) for message in past.messages] == expected.shown[revision - 1]
 
     # Facts
@@ -282,6 +306,52 @@ class TwoStores(RuleBasedStateMachine):
         expected.metadata = {k: v for k, v in {**expected.metadata, key: value}.items() if v is not None}
         if before != (expected.labels, expected.metadata):
             expected.commit()
+
+    @has_sessions
+    @rule(store=which, at=place, name=st.sampled_from("rs"), value=st.none() | st.integers(0, 1))
+    def set_ref(self, store: int, at: int, name: str, value: int | None) -> None:
+        session_id, expected = self.pick(at)
+        assert self.handle(store, session_id).set_ref(name, value)
+        if expected.refs.get(name) != value:
+            expected.refs = {k: v for k, v in {**expected.refs, name: value}.items() if v is not None}
+            expected.commit()
+
+    @has_sessions
+    @rule(store=which, at=place, tokens=st.integers(0, 9))
+    def add_usage(self, store: int, at: int, tokens: int) -> None:
+        session_id, expected = self.pick(at)
+        self.handle(store, session_id).add_usage(tokens=tokens)
+        expected.usage = {"tokens": expected.usage.get("tokens", 0) + tokens}
+        expected.commit()
+
+    # Compacting
+
+    @has_sessions
+    @rule(
+        store=which, at=place, keep=st.sampled_from(["snapshots", "present"]), by=st.sampled_from(["session", "store"])
+    )
+    def compact(self, store: int, at: int, keep: str, by: str) -> None:
+        session_id, _ = self.pick(at)
+        before = {name: self.stores[store].get(name)._state() for name in self.living}
+        if by == "session":
+            self.handle(store, session_id).compact(keep=keep)  # type: ignore[arg-type]
+        else:
+            assert self.stores[store].compact(keep=keep).errors == ()  # type: ignore[arg-type]
+        for name in [session_id] if by == "session" else list(self.living):
+            self.note_compaction(store, name, before[name], keep)
+        self.touched.update(self.living)
+
+    def note_compaction(self, store: int, session_id: str, before: Any, keep: str) -> None:
+        """Where nothing can be gained nothing changes; where anything was dropped, only what is kept is left."""
+        expected, after = self.living[session_id], self.stores[store].get(session_id)._state()
+        if after.facts.through == before.facts.through and after.facts.snapshots == before.facts.snapshots:
+            return
+        if keep == "present":
+            expected.snapshots.clear()
+        expected.undo.clear()
+        expected.through = len(expected.shown)
+        expected.kept = tuple(sorted({revision for _, revision in expected.snapshots} - {expected.through}))
+        assert (after.facts.through, after.facts.kept) == (expected.through, expected.kept)
 
     # Hierarchy and trash
 
@@ -394,7 +464,7 @@ class TwoStores(RuleBasedStateMachine):
             expected,
             shown=[*expected.shown[:-1], [(message.id, message.content) for message in session.messages]],
             parent=info.parent_id, title=info.title, title_by=info.title_source, labels=info.labels, metadata=info.metadata,
-            snapshots=[(snap.id, snap.revision) for snap in session.snapshots],
+            snapshots=[(snap.id, snap.revision) for snap in session.snapshots], refs=session.refs, usage=session.usage,
         )  # fmt: skip
         assert found == expected
         assert (info.revision, info.message_count) == (len(expected.shown), len(expected.history))
