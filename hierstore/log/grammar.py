@@ -26,7 +26,7 @@ def _flag(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return (type(value) is int and abs(value) < 2**63) or (type(value) is float and math.isfinite(value))
+    return (type(value) is int and -(2**63) <= value < 2**64) or (type(value) is float and math.isfinite(value))
 
 
 def _count(value: Any) -> bool:
