@@ -73,7 +73,6 @@ def _items(engine: Engine, root_id: str, *, subtree: bool, redact: Redact | None
         session_id, parent_id = stack.pop()
         if session_id in seen:
             continue
-        seen.add(session_id)
         try:
             log = _read(engine, session_id)
         except SessionNotFound:
@@ -82,7 +81,9 @@ def _items(engine: Engine, root_id: str, *, subtree: bool, redact: Redact | None
                 raise
             continue
         if parent_id is not None and log.state.facts.parent_id != parent_id:
+            # Moved since; below a parent that comes later, it comes there.
             continue
+        seen.add(session_id)
         below = [child for child in log.state.facts.children if subtree and _is_child(engine, child, session_id)]
         yield from _Export(engine, log, parent_id, frozenset(below), redact).items(pasts)
         stack.extend((child, session_id) for child in reversed(below))

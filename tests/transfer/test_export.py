@@ -31,7 +31,7 @@ from tests.transfer.bundles import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     OpenStore = Callable[..., SessionStore]
 
@@ -501,6 +501,44 @@ def test_an_export_that_was_begun_goes_on_without_a_child_that_was_deleted(store
     assert [child.id for child in made.children] == ["a", "c"]
 
 
+def until(lines: Iterator[bytes], session_id: str) -> list[bytes]:
+    """The lines up to and with the first of a session."""
+    taken = []
+    for line in lines:
+        taken.append(line)
+        if json.loads(line).get("session", {}).get("id") == session_id:
+            return taken
+    raise AssertionError(f"there is no {session_id}")
+
+
+@pytest.fixture
+def pair(store) -> SessionStore:
+    """top > (a > moved > below, b)"""
+    top = store.create("top")
+    a, _ = top.spawn("a"), top.spawn("b")
+    fill(a.spawn("moved"), "text").spawn("below")
+    return store
+
+
+def test_a_session_that_moves_on_before_its_turn_comes_where_it_is_then(pair, other):
+    lines = pair.export_lines("top")
+    taken = until(lines, "a")
+    pair.get("moved").move("b")
+    made = other.import_lines([*taken, *lines])
+    assert all_ids(other) == {"top", "a", "b", "moved", "below"}
+    assert (other.get("moved").parent_id, texts(other.get("moved"))) == ("b", ["text"])
+    assert len(made.descendants()) == 4
+
+
+def test_a_session_that_moves_on_after_its_turn_is_there_once(pair, other):
+    lines = pair.export_lines("top")
+    taken = until(lines, "moved")
+    pair.get("moved").move("b")
+    other.import_lines([*taken, *lines])
+    assert other.get("moved").parent_id == "a"
+    assert all_ids(other) == {"top", "a", "b", "moved", "below"}
+
+
 def test_what_another_process_wrote_is_exported(store, root, start):
     """behaviours 21"""
     session = fill(store.create("s"), "here")
@@ -526,6 +564,18 @@ def test_a_commit_that_was_never_finished_is_no_part_of_it(store, root, other):
         log.write(b'{"message":{"seq":2,"id":"x"')
     with SessionStore(root, read_only=True) as reader:
         assert reader.export("s") == bundle
+
+
+@pytest.mark.damages
+def test_a_last_commit_that_is_damaged_is_no_part_of_it(store, root, other):
+    fill(store.create("s"), "one", "two")
+    path = log_of(store, "s")
+    data = bytearray(path.read_bytes())
+    data[data.index(b'"two"') + 1] ^= 1
+    path.write_bytes(data)
+    with SessionStore(root, read_only=True) as reader:
+        other.import_bundle(reader.export("s"))
+    assert texts(other.get("s")) == ["one"]
 
 
 @pytest.mark.damages

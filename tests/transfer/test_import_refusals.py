@@ -514,6 +514,7 @@ MESSAGES: dict[str, Change] = {
     "no time": lambda item: commit_of(item, 2).pop("at"),
     "no commit number": lambda item: commit_of(item, 2).pop("seq"),
     "no creation": lambda item: commit_of(item, 1)["events"].clear(),
+    "another first event": lambda item: commit_of(item, 1).update(events=[{"type": "reset"}]),
     "a creation that is not first": lambda item: commit_of(item, 1)["events"].insert(0, {"type": "reset"}),
     "a revert to more than there was": lambda item: add(item, revert(3, 3)),
     "a revert to more than there is": lambda item: add(item, revert(4, 99)),
@@ -645,6 +646,19 @@ def test_a_bundle_cannot_share_bind_move_or_delete(store, root, tmp_path, small,
     store.delete(made, children="cascade")
     assert store.restore(made.id).messages == made.messages
     assert texts(victim) == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["s", "f"])
+def test_a_creation_cannot_name_a_file_as_its_past_or_another_parent(store, root, small, name):
+    def change(bundle: Bundle) -> None:
+        commit_of(bundle, 1, name)["events"][0].update(past=[[0, 10**6, 5, 1, 1]], parent="victim")
+
+    fill(store.create("victim"), "mine")
+    made = store.import_bundle(changed(small, change))
+    assert texts(made) == [*"abcd"]
+    assert texts(store.get("f")) == ["a", "b", "own"]
+    assert (made.parent_id, store.get("f").parent_id, store.get("victim").children) == (None, "s", ())
+    use(made)
 
 
 def test_keys_that_no_key_can_be_are_refused(store, small):
