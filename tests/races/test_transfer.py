@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hierstore import HasChildren, Session, SessionExists, SessionNotFound, SessionStore, clock
+from hierstore import HasChildren, LockTimeout, Session, SessionExists, SessionNotFound, SessionStore, clock
+from hierstore.disk.locks import TREE
+from hierstore.naming import stripe_of
 from tests.processes import hear, say, store_at
 from tests.races.test_crowds import go_together, run_together
-from tests.support import fill, texts
+from tests.support import contents, fill, texts
 from tests.transfer.bundles import Bundle, all_ids, as_lines, changed, files_in, sent
 from tests.transfer.cases import NAMES, assert_tidy, bundle_of, use_all
 
@@ -459,3 +463,29 @@ def test_an_import_on_its_way_keeps_nobody_waiting_and_nobody_takes_its_files(st
     assert set(child.result()) == set(NAMES)
     assert set(NAMES) <= all_ids(store)
     assert files_in(root / "tmp") == []
+
+
+@pytest.mark.parametrize("what", ["the tree", "an id", "the parent", "a key"])
+def test_an_import_that_cannot_have_a_lock_is_refused_and_leaves_nothing(root, open_store, bundle, what):
+    """Somebody takes the lock while the lines come, and does not give it back."""
+    holder, store = open_store(), open_store(lock_timeout_s=0.2)
+    store.create("parent")
+    engine = holder._engine
+    number = {
+        "the tree": TREE,
+        "an id": engine.entry("twig").stripe.number,
+        "the parent": engine.entry("parent").stripe.number,
+        "a key": engine.registry(stripe_of("key of twig")).stripe.number,
+    }[what]
+    before = contents(root)
+    with contextlib.ExitStack() as held:
+
+        def lines() -> Iterator[bytes]:
+            yield from as_lines(bundle)[:-1]
+            held.enter_context(engine.locks.holding([number]))
+            yield as_lines(bundle)[-1]
+
+        with pytest.raises(LockTimeout):
+            store.import_lines(lines(), parent="parent", routes=True)
+        assert contents(root) == before
+    assert store.import_bundle(bundle, parent="parent", routes=True).id == "top"

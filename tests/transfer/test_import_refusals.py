@@ -112,6 +112,11 @@ def test_what_is_no_bundle_is_refused(store, data):
     assert_refused(store, lambda: store.import_bundle(data), "bundle")
 
 
+@pytest.mark.parametrize("kind", [None, "other", ["hierstore bundle"], 1], ids=repr)
+def test_a_document_of_another_kind_is_refused(store, small, kind):
+    assert_both_refused(store, {**small, "kind": kind})
+
+
 @pytest.mark.parametrize("version", [None, "1", 0, -1, 1.0, True, 1.5, [1]], ids=repr)
 def test_a_format_that_is_no_version_is_refused(store, small, version):
     assert_both_refused(store, {**small, "format": version})
@@ -506,6 +511,13 @@ MESSAGES: dict[str, Change] = {
     "a known type in a past": lambda item: item["pasts"][0]["messages"][0].update(type="reset", role=7),
     "a message beside the events": lambda item: commit_of(item, 2).update(message={"seq": "x"}),
     "a whole message beside the events": lambda item: commit_of(item, 2).update(message=message_of(item, 3)),
+    "a good message beside other events": lambda item: commit_of(item, 6).update(
+        message={"seq": 5, "id": "smuggled", "role": "user", "content": "x", "at": 1.0}
+    ),
+    "a message beside no events": lambda item: commit_of(item, 6).update(
+        events=[], message={"seq": 5, "id": "smuggled", "role": "user", "content": "x", "at": "when"}
+    ),
+    "a type that is none of a message in a past": lambda item: item["pasts"][0]["messages"][0].update(type="x"),
     "an event that is none": lambda item: add(item, "x"),
     "an event without a type": lambda item: add(item, {"x": 1}),
     "an event with a type that is none": lambda item: add(item, {"type": ["x"]}),
@@ -558,6 +570,7 @@ WRONG_EVENTS: list[dict[str, Any]] = [
     {"type": "bound", "key": ""},
     {"type": "bound", "key": ["k"]},
     {"type": "compacted"},
+    dump(last_seq=2),
     dump(labels="abc"),
     dump(children=[5]),
     dump(turn=[1]),
