@@ -296,8 +296,12 @@ class Intake:
             SessionNotFound: the parent to hang them below does not exist.
         """
         order = self._order(roots)
+        below: dict[str, list[str]] = {}
         for item in self._sessions.values():
-            self._note_children(item)
+            if item.source_parent is not None:
+                below.setdefault(item.source_parent, []).append(item.source_id)
+        for parent_id, children in below.items():
+            self._note_children(self._sessions[parent_id], children)
         ids = {source_id: source_id for source_id in order}
         skipped: set[str] = set()
         for _ in range(_ATTEMPTS):
@@ -370,10 +374,10 @@ class Intake:
             raise invalid("its roots are not those that it names" if order else "it holds no session")
         return order
 
-    def _note_children(self, item: Arriving) -> None:
+    def _note_children(self, item: Arriving, children: Sequence[str]) -> None:
         """Let a parent note those of its children that it does not note yet."""
-        children = [other.source_id for other in self._sessions.values() if other.source_parent == item.source_id]
-        missing = [child_id for child_id in children if child_id not in set(item.noted)]
+        noted = set(item.noted)
+        missing = [child_id for child_id in children if child_id not in noted]
         if missing:
             append_offline(item.path, item.source_id, lambda _: [event("child", id=child_id) for child_id in missing])
             fd = files.open_regular(item.path, files.APPEND)
