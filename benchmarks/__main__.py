@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = {"core": "append, read, cold open, fork, eight processes, memory and import beside SQLite"}
+BENCHMARKS = {
+    "core": "append, read, cold open, fork, eight processes, memory and import beside SQLite",
+    "feed": "how soon a watcher is told of an append, catching up, and cursors of 100,000 sessions",
+    "scale": "listings and search in stores of 1,000 to 100,000 sessions, beside bare system calls and bare FTS5",
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -120,6 +120,8 @@ def number(value: float) -> str:
 
 _COLUMNS = (("work", 30), ("unit", 4), ("hierstore", 9), ("SQLite", 8), ("floor", 8), ("ratio", 7), ("to auto", 7))
 _LEFT = 2
+_ABSOLUTE = frozenset(["ms", "us", "MiB"])
+"""Units in which a row that is held to a number, and to no other system, is shown as it is."""
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -148,6 +150,8 @@ def _value(row: Row) -> str:
         return ""
     if row.goal is not None and row.goal.difference:
         return f"{value:+.1f}"
+    if row.goal is not None and row.goal.against is None and row.unit in _ABSOLUTE:
+        return number(value)
     return f"{number(value)}x" if row.unit != "msg" or row.goal else number(value)
 
 
@@ -156,6 +160,8 @@ def _goal(row: Row) -> str:
     if goal is None:
         return "-"
     limit = f"{goal.limit:+g}" if goal.difference else f"{goal.limit:g}x"
+    if goal.against is None and row.unit in _ABSOLUTE:
+        limit = f"{goal.limit:g} {row.unit}"
     against = " floor" if goal.against == FLOOR else ""
     return f"{'>=' if goal.at_least else '<='}{limit}{against} {'met' if row.met else 'MISSED'}"
 

@@ -34,6 +34,8 @@ from hierstore.store import SessionStore
 from hierstore.turns import Turn
 
 if TYPE_CHECKING:
+    from hierstore.log.feed import Event
+    from hierstore.pages import Page, SearchHit
     from hierstore.reports import (
         CheckReport,
         CompactAllReport,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
         TrashedSession,
     )
     from hierstore.shared import SharedSession
+    from hierstore.watching import Watcher
 
 __version__ = "0.1.0"
 
@@ -56,6 +59,7 @@ __all__ = [
     "CompactReport",
     "CorruptLog",
     "DurabilityError",
+    "Event",
     "Finding",
     "FormatTooNew",
     "HasChildren",
@@ -68,12 +72,14 @@ __all__ = [
     "LockTimeout",
     "Message",
     "Messages",
+    "Page",
     "PastSession",
     "PruneReport",
     "ReadOnlyStore",
     "RepairReport",
     "RevisionConflict",
     "RevisionNotFound",
+    "SearchHit",
     "Session",
     "SessionError",
     "SessionExists",
@@ -92,8 +98,18 @@ __all__ = [
     "Turn",
     "TurnInProgress",
     "UnreadableLog",
+    "Watcher",
     "WriteFailed",
 ]
+
+
+_ELSEWHERE = {
+    "Event": "hierstore.log.feed",
+    "Page": "hierstore.pages",
+    "SearchHit": "hierstore.pages",
+    "SharedSession": "hierstore.shared",
+    "Watcher": "hierstore.watching",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -102,6 +118,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'hierstore' has no attribute {name!r}")
     import importlib
 
-    return getattr(
-        importlib.import_module("hierstore.shared" if name == "SharedSession" else "hierstore.reports"), name
-    )
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, "hierstore.reports")), name)

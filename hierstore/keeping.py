@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from hierstore.disk import refusals
+from hierstore.looking import Looking
 from hierstore.naming import check_id
 from hierstore.session import Session, id_of, required_id
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 OnConflict = Literal["new_ids", "refuse", "skip"]
 
 
-class Keeping:
+class Keeping(Looking):
     """Deleting and the trash, pruning, compacting, exporting and importing, checking and repairing."""
 
     _engine: Engine
@@ -94,7 +95,10 @@ class Keeping:
 
         maybe_id = None if session_id is None else check_id(session_id)
         with self._trash_errors(maybe_id):
-            return purge.purge(self._engine, maybe_id, max_age_days)
+            purged = purge.purge(self._engine, maybe_id, max_age_days)
+            if purged:
+                self._scrub_index()
+            return purged
 
     @contextmanager
     def _trash_errors(self, maybe_id: str | None) -> Iterator[None]:

@@ -198,6 +198,8 @@ class SessionInfo:
         message_count: messages in the history now.
         metadata: the app's own facts, a fresh copy at each access.
         derived: facts that the app computed from the history, a fresh copy at each access.
+        preview: in a listing, the beginning of the last message's text, on one line; None where the history is empty, and
+            everywhere else. Two infos are equal whatever theirs are.
     """
 
     id: str
@@ -215,6 +217,7 @@ class SessionInfo:
     message_count: int
     metadata_json: bytes = field(repr=False)
     derived_json: bytes = field(repr=False)
+    preview: str | None = field(default=None, compare=False)
 
     @property
     def metadata(self) -> dict[str, Any]:

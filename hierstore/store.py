@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
     from hierstore.disk.layout import Layout
     from hierstore.disk.watcher import Listener
+    from hierstore.log.feed import Event
     from hierstore.shared import Redact, SharedSession
+    from hierstore.watching import Mode, Watcher
 
 # What few programs call is imported where it is called: a program that only talks should not pay for it at its start.
 
@@ -74,6 +77,7 @@ class SessionStore(Keeping):
             read_only=only_reads,
         )
         self._listener: Listener | None = None
+        self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
         if not only_reads:
             try:
                 self._engine.locks.probe()
@@ -277,6 +281,50 @@ class SessionStore(Keeping):
         """
         return tuple(Session(self._engine, entry) for entry in links.interrupted(self._engine))
 
+    def watch(
+        self,
+        *,
+        session: Session | str | None = None,
+        after: str | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        mode: Mode = "auto",
+        poll_s: float | None = None,
+        queue: int = 1024,
+    ) -> Watcher:
+        """Follow what changes, whichever process changes it: each event once, those of a session in order.
+
+        Args:
+            session: follow only this one, or its id; it need not exist yet.
+            after: a ``Watcher.cursor`` of this store: go on behind it, as if nobody had stopped; of a session that was
+                compacted past it one event ``reset`` says so. ``""``: from the beginning of all that is on disk, the
+                trash included. None: from now on.
+            on_event: called with each event, on a thread of the watcher's. If it raises, the watcher closes, with its
+                cursor before that event. Without it, iterate the watcher, or call its ``next``.
+            mode: how to hear of changes. ``"native"``: by the system's events; ``"polling"``: by looking at every log
+                now and then; ``"auto"``: native where it works, else polling; ``"off"``: only when ``next`` is called,
+                which then never waits: iterating ends when there is nothing new.
+            poll_s: how often to look at every log, seconds: 1 s unless the system's events are relied on, then 5 s,
+                should any have been lost.
+            queue: how many commits of a log to read ahead. A slow consumer loses nothing, however few.
+
+        Raises:
+            InvalidRecord: ``after`` is no cursor of this store, or of a watcher of other sessions.
+            UnreadableLog: with ``"native"``, the system does not tell of changes.
+        """
+        from hierstore.watching import Watcher
+
+        watcher = Watcher(
+            self._engine,
+            session_id=id_of(session),
+            after=after,
+            on_event=on_event,
+            mode=mode,
+            poll_s=poll_s,
+            queue=queue,
+        )
+        self._watchers.add(watcher)
+        return watcher
+
     # Life
 
     def listen(self) -> Listener:
@@ -299,7 +347,10 @@ class SessionStore(Keeping):
         """
         if self._listener is not None:
             self._listener.close()
+        for watcher in list(self._watchers):
+            watcher.close()
         self._engine.close()
+        self._close_index()
 
     def __enter__(self) -> SessionStore:
         return self

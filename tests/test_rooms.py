@@ -11,16 +11,17 @@ PACKAGE = Path(hierstore.__file__).parent
 
 # Each room may import from those before it, and from itself.
 ROOMS = [
-    {"errors", "clock", "naming", "values", "model", "reports", "sums", "history"},
+    {"errors", "clock", "naming", "values", "model", "reports", "sums", "history", "words", "pages"},
     {"log"},
     {"disk"},
     {
         "view", "tree", "snapshots", "forks", "trash", "purge", "check", "drafts", "turns", "settings", "links",
         "routes", "sharing", "shared", "placing", "compaction", "retention", "repair",
-        "census", "diagnosis",
+        "census", "diagnosis", "listing", "search", "telling", "departed", "following", "watching",
     },
     {"transfer"},
     {"session"},
+    {"looking"},
     {"keeping"},
     {"store"},
     {"__init__"},

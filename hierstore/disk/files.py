@@ -9,7 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import stat as _stat
-from collections.abc import Iterator
+import sys
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from operator import attrgetter
 
 stat = os.stat
 lstat = os.lstat
@@ -31,6 +35,7 @@ link = getattr(os, "link", None)
 # What this system can do; asked here once, never by platform elsewhere.
 HAS_LINK = link is not None
 HAS_DIRECTORY_SYNC = hasattr(os, "O_DIRECTORY")
+HAS_FOLDER_DESCRIPTORS = HAS_DIRECTORY_SYNC and os.stat in os.supports_dir_fd
 KEEPS_OPEN_FILES_MOVABLE = os.name != "nt"
 """Whether a file can be renamed or unlinked while a descriptor of it is open. Where not, none is kept open."""
 
@@ -56,6 +61,7 @@ LOCK = os.O_RDWR | os.O_CREAT | _COMMON
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _COMMON
 
 _CHUNK_BYTES = 2**30
+_MASK = 2**63 - 1
 # Answers of file systems that cannot link, or not this file again.
 _NO_LINK = frozenset(
     [errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES]
@@ -239,6 +245,118 @@ def names(path: bytes) -> Iterator[bytes]:
                 yield entry.name
     except FileNotFoundError:
         return
+
+
+def whole(path: bytes) -> bytes:
+    """A regular file's bytes."""
+    fd = open_regular(path, READ)
+    try:
+        return read(fd, fstat(fd).st_size, 0)
+    finally:
+        close(fd)
+
+
+def stamps_in(folder: bytes, suffix: str) -> tuple[list[str], array[int]]:
+    """The names in a folder that end so, and four numbers for each: size, mtime in nanoseconds, inode, device.
+
+    Asked of the folder's descriptor where that works: a path is walked once, not for each file. Nothing is followed.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if not HAS_FOLDER_DESCRIPTORS:
+        paths = [os.path.join(folder, name) for name in names(folder) if os.fsdecode(name).endswith(suffix)]
+        return _stamped((os.path.basename(path).decode(errors="surrogateescape"), path) for path in paths)
+    fd = open_file(folder, _DIRECTORY)
+    try:
+        with scandir(fd) as entries:
+            logs = [entry for entry in entries if entry.name.endswith(suffix)]
+        try:
+            # What there is to Python in a look at each of a hundred thousand files, beside the system's part, is here.
+            numbers = array("q", chain.from_iterable([_stamp_of(entry.stat(follow_symlinks=False)) for entry in logs]))
+        except (FileNotFoundError, OverflowError):
+            return _stamped((entry.name, os.path.join(folder, os.fsencode(entry.name))) for entry in logs)
+        return [entry.name for entry in logs], numbers
+    finally:
+        close(fd)
+
+
+_stamp_of = attrgetter("st_size", "st_mtime_ns", "st_ino", "st_dev")
+
+
+def _stamped(logs: Iterable[tuple[str, bytes]]) -> tuple[list[str], array[int]]:
+    """The same one by one, without those that are gone, and with numbers that fit."""
+    found: list[str] = []
+    numbers = array("q")
+    for name, path in logs:
+        try:
+            numbers.extend([number & _MASK for number in _stamp_of(lstat(path))])
+        except FileNotFoundError:
+            continue
+        found.append(name)
+    return found, numbers
+
+
+def mounts() -> Iterator[tuple[bytes, str]]:
+    """Where something is mounted and of which type it is, where the system tells (Linux)."""
+    try:
+        fd = open_file(b"/proc/self/mounts", READ)
+    except OSError:
+        return
+    try:
+        table = _read_stream(fd)
+    finally:
+        close(fd)
+    for line in table.splitlines():
+        parts = line.split(b" ")
+        if len(parts) > 2:
+            # Spaces and the like in a path stand there as octal numbers.
+            path = parts[1].decode("unicode_escape").encode("latin-1")
+            yield path, parts[2].decode(errors="replace")
+
+
+def _read_stream(fd: int) -> bytes:
+    parts = []
+    while data := os.read(fd, 2**16):
+        parts.append(data)
+    return b"".join(parts)
+
+
+def maybe_user_cache() -> bytes | None:
+    """The user's folder for what can be made again; None where there is none."""
+    named = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME", "")
+    if os.path.isabs(named):
+        return os.fsencode(named)
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):
+        return None
+    return os.fsencode(os.path.join(home, *(["Library", "Caches"] if sys.platform == "darwin" else [".cache"])))
+
+
+def maybe_holds(folder: bytes, name: bytes) -> bool | None:
+    """Whether a folder holds something; None when there is no such folder.
+
+    Asked of the folder itself, not by a path: one that is renamed away at this moment does not look empty.
+
+    Args:
+        folder: its path.
+        name: a path below it.
+    """
+    try:
+        fd = open_file(folder, _DIRECTORY) if HAS_FOLDER_DESCRIPTORS else -1
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        if fd >= 0:
+            stat(name, dir_fd=fd)
+        else:
+            stat(os.path.join(folder, name))
+        return True
+    except FileNotFoundError:
+        return False if fd >= 0 or exists(folder) else None
+    finally:
+        if fd >= 0:
+            close(fd)
 
 
 def raise_mtime(fd: int, floor_ns: int) -> None:

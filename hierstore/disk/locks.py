@@ -122,7 +122,7 @@ class LockTable:
 
         self.try_lock = lock_descriptor
         self.unlock = unlock_descriptor
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._file_mode = file_mode
         self._closed = False
         self._open_order: dict[Stripe, None] = {}
@@ -169,8 +169,8 @@ class LockTable:
 
     def wait_for_thread(self, stripe: Stripe) -> None:
         """Take the stripe's mutex from another thread."""
-        if not stripe.mutex.acquire(timeout=self._timeout_s):
-            self._fail(stripe, self._timeout_s)
+        if not stripe.mutex.acquire(timeout=self.timeout_s):
+            self._fail(stripe, self.timeout_s)
 
     def wait_for_process(self, stripe: Stripe) -> None:
         """Take the stripe's file lock from another process.
@@ -191,7 +191,7 @@ class LockTable:
             if self.try_lock(stripe.fd, blocking=False):
                 return
             waited_s = time.monotonic() - began
-            if waited_s >= self._timeout_s:
+            if waited_s >= self.timeout_s:
                 self._fail(stripe, waited_s)
             wait_s = min(wait_s * 1.5, _LONGEST_WAIT_S)
 

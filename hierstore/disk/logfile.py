@@ -167,6 +167,35 @@ def first_state(lines: bytes, session_id: str, path: bytes) -> State:
     return initial(session_id, history.shared(count), count)
 
 
+class Lineage(NamedTuple):
+    """The logs that a fork's history comes from.
+
+    Attributes:
+        before: of each log of the time before, the oldest first, its nonce, and the number of the last message that it
+            inherited itself: its own have larger ones.
+        own_base: the number of the last message that the fork inherited; 0 for any other session.
+    """
+
+    before: tuple[tuple[str, int], ...]
+    own_base: int
+
+
+def lineage(pasts: tuple[Past, ...], session_id: str, path: bytes, known: Pasts) -> Lineage:
+    """Where the messages of a log were written.
+
+    Raises:
+        UnreadableLog: the past of a fork cannot be read.
+    """
+    before = []
+    base = 0
+    for number, past in enumerate(pasts, 1):
+        nonce = read_header(past_path(path, past.file)).get("nonce")
+        before.append((str(nonce), base))
+        history, count, _ = _load_past(pasts[:number], session_id, path, known)
+        base = history.message(count - 1).seq if count else 0
+    return Lineage(tuple(before), base)
+
+
 def _skipped(top: dict[str, Any]) -> int | None:
     """How many revisions a compaction left without a line; None where there was none."""
     skipped = top.get("skipped")

@@ -1,4 +1,4 @@
-"""The watchdog listener: cached sessions whose files change are dropped at once.
+"""The listener: cached sessions whose files change are dropped at once.
 
 Its events are hints. A read compares stamps with or without it; what it adds is to notice what no stamp can: an edit
 from outside that puts size and modification time back as they were. It needs threads, and so runs only when asked for.
@@ -6,37 +6,19 @@ from outside that puts size and modification time back as they were. It needs th
 
 from __future__ import annotations
 
-import os
-import threading
 import weakref
 from typing import TYPE_CHECKING
 
-from watchdog.events import (
-    DirCreatedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers import Observer
-
 from hierstore.disk import files
 from hierstore.disk.logfile import SUFFIX
+from hierstore.disk.observer import NativeObserver
 
 if TYPE_CHECKING:
     from hierstore.disk.cache import Entry
     from hierstore.disk.engine import Engine
 
-# Not among them: opened and closed-without-writing, which the store's own reads make.
-_CHANGES: list[type[FileSystemEvent]] = [
-    DirCreatedEvent, FileClosedEvent, FileCreatedEvent, FileDeletedEvent, FileModifiedEvent, FileMovedEvent,
-]  # fmt: skip
 
-
-class Listener(FileSystemEventHandler):
+class Listener:
     """Listens to a store's logs until closed; also a context manager. Made by ``SessionStore.listen``.
 
     What it hears it compares with the entry that is cached: the store's own writes, and what a read has noticed
@@ -45,28 +27,23 @@ class Listener(FileSystemEventHandler):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = weakref.ref(engine)
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._is_closed = False
-        # A watch on a folder that is not there fails, and sessions/ is where the marker says there is a store.
-        self._observer = Observer()
-        self._observer.schedule(self, os.fsdecode(engine.layout.sessions), recursive=True, event_filter=_CHANGES)
-        self._observer.start()
+        sessions = engine.layout.sessions
+        self._observer = NativeObserver(
+            {sessions: True}, self._on_change, lambda _: self._drop_changed(sessions + b"/"), closes=True
+        )
 
     @property
     def closed(self) -> bool:
         """Whether it has stopped listening."""
-        return self._is_closed or self._pid != os.getpid()
+        return self._observer.closed
 
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        """Drop what the changed files stand for; called on the observer's thread."""
-        for path in (event.src_path, event.dest_path):
-            name = os.fsencode(path) if path else b""
-            if event.is_directory:
-                # A new folder: files may have come before its watch did.
-                self._drop_changed(name + b"/")
-            elif name.endswith(SUFFIX):
-                self._drop_changed(name)
+    def _on_change(self, path: bytes, is_folder: bool) -> None:
+        """Drop what a changed file stands for; called on the observer's thread."""
+        if is_folder:
+            # A new folder: files may have come before its watch did.
+            self._drop_changed(path + b"/")
+        elif path.endswith(SUFFIX):
+            self._drop_changed(path)
 
     def _drop_changed(self, prefix: bytes) -> None:
         engine = self._engine()
@@ -78,11 +55,7 @@ class Listener(FileSystemEventHandler):
 
     def close(self) -> None:
         """Stop listening, and wait for the threads to end; calling it again does nothing."""
-        with self._lock:
-            was_closed, self._is_closed = self.closed, True
-        if not was_closed:
-            self._observer.stop()
-            self._observer.join()
+        self._observer.close()
 
     def __enter__(self) -> Listener:
         return self

@@ -15,6 +15,9 @@ from hierstore.values import loads
 SEAL_BYTES = 19
 r"""The length of a line's end: ``,"crc":"xxxxxxxx"}\n``."""
 
+END_BYTES = SEAL_BYTES + 30
+"""How many bytes before a line's end tell its seq and its checksum."""
+
 MESSAGE_START = b'{"message":'
 EVENTS_START = b'{"events":'
 
@@ -76,6 +79,16 @@ def scan(data: bytes, chain: int, seq: int, skipped: int = 0) -> Scan:
         if _crc32(view[: end - SEAL_BYTES], chain) == crc and data.count(b"\n", 0, end) == last_seq - seq - skipped:
             return Scan(end, _crc32(view[end - SEAL_BYTES : end], crc), last_seq)
     return _scan_lines(data, chain, seq, skipped)
+
+
+def maybe_end(data: bytes) -> tuple[int, int] | None:
+    """The chain value and the seq at the end of a line, as its own seal gives them; None where no line ends.
+
+    Args:
+        data: bytes of which the last ``END_BYTES`` matter.
+    """
+    found = _sealed(data, len(data))
+    return None if found is None else (_crc32(data[-SEAL_BYTES:], found[0]), found[1])
 
 
 def _sealed(data: bytes, end: int) -> tuple[int, int] | None:
