@@ -124,7 +124,8 @@ class Engine:
             raise refusals.corrupt(entry, 0, f"takes no writes: {parsed.fault}")
         tail = data[parsed.end :]
         verdict = frame.judge(tail)
-        if b"\n" in tail or verdict is not frame.Tail.TORN:
+        # There may be none: then it is the mtime that a writer did not live to raise.
+        if tail and (b"\n" in tail or verdict is not frame.Tail.TORN):
             self.layout.quarantine_bytes(entry.path, parsed.nonce, parsed.end, tail)
         if verdict is frame.Tail.DAMAGED:
             raise refusals.corrupt(

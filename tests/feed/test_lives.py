@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hierstore import HierstoreError, telling
+from hierstore import HierstoreError, telling, trash
 from hierstore.disk import files
+from hierstore.disk.hints import TRASH
 from tests.feed.taking import Account, by_session, change_anything, rest, short, take, types
 from tests.processes import replaced
 from tests.support import log_of
@@ -115,6 +116,42 @@ def test_a_deleter_that_died_before_its_last_word_is_spoken_for_once(
     assert types(rest(store, after)) == ["restored"]
 
 
+def test_a_deleters_last_word_that_comes_late_is_not_told_again(store: SessionStore) -> None:
+    store.create("a")
+    batch = "0" * 30
+    path = store.root / "trash" / f"{batch}.a.jsonl"
+    with store.watch(poll_s=0.05) as watcher:
+        log_of(store, "a").rename(path)
+        assert types(take(watcher, 1)) == ["deleted"]
+        trash._mark(os.fsencode(path), "a", "deleted", batch)
+        assert watcher.next(timeout_s=0.2) is None
+        store.restore("a")
+        assert short(take(watcher, 1)) == [("restored", "a", 3)]
+
+
+def test_a_later_life_waits_in_the_trash_for_the_end_of_the_one_before(store: SessionStore) -> None:
+    store.create("a").append("user", "first")
+    log_of(store, "a").rename(store.root / "trash" / f"{'0' * 30}.a.jsonl")
+    store.create("a").append("user", "second")
+    store.delete("a")
+    with store.watch(after="", poll_s=0.05) as watcher:
+        told = take(watcher, 6)
+        assert types(told) == ["created", "appended", "deleted"] * 2
+        assert told[1].messages[0].content == "first"
+
+
+def test_the_trash_is_told_in_its_order_whichever_log_is_heard_of_first(store: SessionStore) -> None:
+    with store.watch(mode="off") as watcher:
+        for content in ("first", "second"):
+            store.create("a").append("user", content)
+            store.delete("a")
+        latest = max(path.name for path in (store.root / "trash").iterdir())
+        watcher._hints.add((TRASH, latest.encode()))
+        told = list(watcher)
+        assert types(told) == ["created", "appended", "deleted"] * 2
+        assert told[1].messages[0].content == "first"
+
+
 def test_a_log_that_has_two_names_for_a_moment_is_not_deleted(
     store: SessionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +193,28 @@ def test_a_session_that_is_looked_for_while_the_store_is_away_is_not_deleted(sto
         store.get("a").append("user", "y")
         assert short(watcher) == [("appended", "a", 3)]
     assert short(rest(store, after)) == [("appended", "a", 3)]
+
+
+def test_a_session_is_not_judged_while_the_folder_of_all_is_away(store: SessionStore) -> None:
+    store.create("a")
+    sessions, away = store.root / "sessions", store.root / "away"
+    scandir = files.scandir
+
+    def leave_first(path: bytes) -> object:
+        if path.endswith(b"/trash") and sessions.exists() and not log_of(store, "a").exists():
+            sessions.rename(away)
+        return scandir(path)
+
+    with store.watch(mode="off") as watcher:
+        kept = log_of(store, "a").rename(store.root / "tmp" / "kept")
+        with replaced(files, scandir=leave_first):
+            assert list(watcher) == [], "it was missed, and then there was nowhere to look for it again"
+        assert away.exists()
+        away.rename(sessions)
+        kept.rename(log_of(store, "a"))
+        assert list(watcher) == []
+        store.get("a").append("user", "x")
+        assert short(watcher) == [("appended", "a", 2)]
 
 
 @pytest.mark.parametrize("mode", ["off", "polling", "native"])

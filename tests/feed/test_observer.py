@@ -16,6 +16,7 @@ from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent
 
 from hierstore import UnreadableLog
 from hierstore.disk import observer
+from hierstore.disk.places import Places
 from tests.feed.taking import short, take, types, watched_descriptors
 from tests.processes import replaced, wait_until
 
@@ -143,13 +144,13 @@ def test_at_the_limit_of_watches_the_rest_is_found_by_looking(
 
     monkeypatch.setattr(inotify.InotifyFD, "_add_callback", add_callback)
     session = store.create("a")
-    with store.watch(poll_s=0.1) as watcher:
+    with store.watch() as watcher:
         assert watcher.mode == "native"
+        assert watcher._pause_s() == 1.0, "as often as where the system says nothing"
         for number in range(3):
             session.append("user", "x")
             store.create(f"b{number}")
             assert sorted(types(take(watcher, 2))) == ["appended", "created"]
-        assert watcher._pause_s() == 0.1
     assert len([record for record in caplog.records if "watches no more folders" in record.message]) == 1
 
 
@@ -203,6 +204,7 @@ def test_a_store_renamed_away_and_back_misses_nothing(
         store.root.rename(away)
         for _ in range(5):
             assert watcher.next(timeout_s=0.1) is None
+        assert watcher._following._places.at(Places.key_of("a")) is not None, "nothing is moved while it is away"
         with open_store(away) as there:
             there.get("a").append("user", "while it was away")
             there.create("b")

@@ -810,6 +810,7 @@ def test_a_line_under_too_old_a_time_is_shown_and_not_cached(store: SessionStore
     for other in (open_store(), open_store(read_only=True), store):
         assert other.get("s").title == "u"
         assert other._engine.entry("s").head is not None
+    assert not store.check().notes, "it was not damage, and nothing of it is in quarantine"
 
 
 def test_a_log_put_back_from_a_backup_is_noticed(
