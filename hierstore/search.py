@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SNIPPET_CHARS = 200
 MAX_CONTEXT = 50
+_ATTEMPTS = 8
 
 
 def search(
@@ -60,11 +61,16 @@ def search(
     if wanted_words is None:
         return Page(())
     wanted = Wanted(wanted_words, roles, session, subtree, reverted, deleted)
-    # One more than asked for: whether there is a next page.
-    found = index.search(lambda view: searching.hits(view.sql, wanted, limit + 1, position))
-    shown = found[:limit]
-    logs = _Logs(engine)
-    items = tuple(hit for row in shown if (hit := _hit(logs, row, asked, context)) is not None)
+    for _ in range(_ATTEMPTS):
+        # One more than asked for: whether there is a next page.
+        found = index.search(lambda view: searching.hits(view.sql, wanted, limit + 1, position))
+        shown = found[:limit]
+        logs = _Logs(engine)
+        hits = [_hit(logs, row, asked, context) for row in shown]
+        if None not in hits:
+            break
+        # A session was changed since: what it no longer shows, a fork of it may, which the index knows once it has read.
+    items = tuple(hit for hit in hits if hit is not None)
     return Page(items, written(["hit", *shown[-1].position]) if len(found) > limit else None)
 
 

@@ -290,7 +290,7 @@ def _move_from_trash(engine: Engine, entry: Entry, source: bytes, batch: str, du
     _mark(source, entry.id, "restored", batch)
     for number in past_numbers(source):
         files.rename(past_path(source, number), past_path(entry.path, number))
-    files.place(source, entry.path)
+    files.move(source, entry.path)
     durable.add_directory(os.path.dirname(entry.path))
     durable.add_directory(engine.layout.trash)
     engine.cache.forget(entry)

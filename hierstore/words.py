@@ -12,11 +12,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from hierstore.values import loads
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
+_SPACE = re.compile(r"\s")
 _PIECE = re.compile(r"[A-Za-z0-9]+|[^\x00-\x7f]+")
 # Accents, signs that only say how something is to be drawn, and joiners: who searches leaves them out.
 _DROPPED = re.compile(
@@ -264,7 +266,7 @@ def marked(text: str, query: Query, size_chars: int) -> tuple[str, tuple[tuple[i
 
 
 def _flat(text: str) -> str:
-    return re.sub(r"\s", " ", text)
+    return _SPACE.sub(" ", text)
 
 
 _Span = tuple[int, int, Phrase]
@@ -272,11 +274,16 @@ _Span = tuple[int, int, Phrase]
 
 def _ascii_matches(text: str, phrase: Phrase) -> Iterator[_Span]:
     """The same as ``_matches`` finds, without a step in Python for each word: nearly all text of many programs."""
+    for found in _ascii_pattern(phrase).finditer(text, 0, min(len(text), _MAX_CHARS)):
+        yield found.start(), found.end(), phrase
+
+
+@lru_cache(64)
+def _ascii_pattern(phrase: Phrase) -> re.Pattern[str]:
     end = "[a-z0-9]*" if phrase.is_prefix else "(?![a-z0-9])"
     # Its words are letters and digits, or they are not found here.
     pattern = "(?<![a-z0-9])" + "[^a-z0-9]+".join(map(re.escape, phrase.words)) + end
-    for found in re.compile(pattern, re.IGNORECASE | re.ASCII).finditer(text, 0, min(len(text), _MAX_CHARS)):
-        yield found.start(), found.end(), phrase
+    return re.compile(pattern, re.IGNORECASE | re.ASCII)
 
 
 def _matches(places: list[_Word], phrase: Phrase) -> Iterator[_Span]:

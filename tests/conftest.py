@@ -34,14 +34,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _open_below(folder: Path) -> set[tuple[str, str]]:
-    """Every descriptor of this process that points below a folder."""
+    """Every descriptor of this process that points below a folder, or is a queue of changes."""
     found = set()
     for link in _DESCRIPTORS.iterdir() if _DESCRIPTORS.is_dir() else ():
         try:
             target = os.readlink(link)
         except OSError:
             continue
-        if target.startswith(f"{folder}/"):
+        if target.startswith((f"{folder}/", "anon_inode:inotify")):
             found.add((link.name, target))
     return found
 

@@ -165,6 +165,12 @@ def store_at(root: str | os.PathLike[str], **options: Any) -> SessionStore:
     return _stores[key]
 
 
+def told() -> bool:
+    """In a child: whether the test has said something that was not heard yet."""
+    assert _pipe is not None
+    return _pipe.poll()
+
+
 def serve(control_fd: int) -> None:
     """The zygote's work."""
     import hierstore.check

@@ -198,6 +198,18 @@ def place(source: bytes, target: bytes) -> None:
     if HAS_LINK and maybe_link(source, target):
         unlink(source)
         return
+    move(source, target)
+
+
+def move(source: bytes, target: bytes) -> None:
+    """Give a file that others may have open another name, under the lock of the target's session.
+
+    By a rename: the descriptors that are open then belong to the new name, and the system tells of writes through them
+    under it. With a link and an unlink it would go on to tell of them under the old one.
+
+    Raises:
+        FileExistsError: something has that name; it is untouched, and the file too.
+    """
     if exists(target):
         raise FileExistsError(errno.EEXIST, "exists", os.fsdecode(target))
     rename(source, target)

@@ -203,7 +203,7 @@ def _move(run: Run, place: Place, right: bytes) -> None:
             # Left by a fork of that name that a crash cut off.
             run.put_aside(past_path(right, number))
         files.rename(past_path(place.path, number), past_path(right, number))
-    files.place(place.path, right)
+    files.move(place.path, right)
     files.sync_directory(os.path.dirname(right))
     files.sync_directory(os.path.dirname(place.path))
     engine.cache.forget(engine.entry(place.session_id))

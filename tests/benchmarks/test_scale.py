@@ -9,7 +9,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROMISED = (
-    "index of facts", "first listing of 50", "listing again", "the same, told of changes", "append", "index of text",
+    "index of facts", "first listing of 50", "listing again", "the same while a watcher runs", "the same where the system tells nothing", "append", "index of text",
     "size of the index", "two words",
 )  # fmt: skip
 

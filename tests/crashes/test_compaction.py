@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.processes import hear, say, store_at
+from tests.processes import hear, say, store_at, told
 from tests.support import fill, texts
 
 KILLS = 60
@@ -29,12 +29,9 @@ def compact_until_killed(root: Path, durability: str) -> None:
 def append_until_told(root: Path) -> list[tuple[int, str]]:
     """In a child: append and say nothing until the test says so; what was acknowledged."""
     session = store_at(root, lock_timeout_s=PATIENT_S).get("s")
-    from tests.processes import _pipe
-
-    assert _pipe is not None
     acks = []
     say("ready")
-    while not _pipe.poll():
+    while not told():
         message = session.append("user", f"{os.getpid()}-{len(acks)}")
         acks.append((message.seq, message.content))
         assert session.messages[-1].seq >= message.seq

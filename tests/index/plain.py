@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hierstore import Message, SearchHit, SessionInfo, SessionStore
+from hierstore import Message, SearchHit, SessionInfo, SessionNotFound, SessionStore
 
 
 def infos(store: SessionStore) -> list[SessionInfo]:
@@ -18,6 +18,17 @@ def infos(store: SessionStore) -> list[SessionInfo]:
     paths = (store.root / "sessions").glob("*/*.jsonl")
     ids = [json.loads(path.read_bytes().split(b"\n", 1)[0])["session"] for path in paths]
     return [store.get(session_id).info for session_id in ids]
+
+
+def infos_there(store: SessionStore) -> list[SessionInfo]:
+    """The facts of the sessions that are there, while others delete some."""
+    found = []
+    for path in (store.root / "sessions").glob("*/*.jsonl"):
+        try:
+            found.append(store.get(json.loads(path.read_bytes().split(b"\n", 1)[0])["session"]).info)
+        except (SessionNotFound, FileNotFoundError):
+            continue
+    return found
 
 
 def words(text: str) -> set[str]:

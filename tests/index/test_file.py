@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hierstore import SessionStore, StoreClosed
+from hierstore.disk import mounts
 from hierstore.disk.index import database
 from tests.index.plain import everything, index_files, open_files, walk, without_index
 from tests.processes import replaced
@@ -188,13 +189,13 @@ def test_the_index_of_another_version_is_left_to_it(filled, root, open_store):
 
 def test_an_earlier_index_is_removed(filled, root, open_store):
     (path,) = index_files(root)
-    earlier = path.with_name(path.name[: path.name.rindex("-")] + "-0000.sqlite")
+    earlier = path.with_name(path.name[: path.name.rindex("-")] + "-0000-earlier.sqlite")
     for name in ("", "-wal", "-shm"):
         Path(f"{earlier}{name}").write_bytes(b"")
     filled.close()
     answers(open_store())
     assert index_files(root) == [path]
-    assert not list((root / "index").glob("*0000*"))
+    assert not list((root / "index").glob("*earlier*"))
 
 
 @pytest.mark.parametrize("data", [b"precious", b""])
@@ -221,7 +222,7 @@ def test_links_are_not_followed(filled, root, open_store, tmp_path, what, data):
 
 
 def test_on_a_network_share_it_lies_in_the_users_cache(root, open_store, cache):
-    with replaced(database, is_network=lambda path: path == os.fsencode(root)):
+    with replaced(mounts, is_network=lambda path: path == os.fsencode(root)):
         store = open_store()
         fill(store.create("s"), "alpha")
         before = answers(store)
@@ -237,11 +238,11 @@ def test_the_mounts_of_the_system_tell_what_is_a_share(monkeypatch, tmp_path):
 
     table = [(b"/", "ext4"), (os.fsencode(tmp_path / "a"), "nfs4"), (os.fsencode(tmp_path / "a" / "b"), "ext4")]
     monkeypatch.setattr(files, "mounts", lambda: iter(table))
-    assert not database.is_network(os.fsencode(tmp_path))
-    assert database.is_network(os.fsencode(tmp_path / "a"))
-    assert database.is_network(os.fsencode(tmp_path / "a" / "c"))
-    assert not database.is_network(os.fsencode(tmp_path / "a" / "b" / "c"))
-    assert not database.is_network(os.fsencode(tmp_path / "aa"))
+    assert not mounts.is_network(os.fsencode(tmp_path))
+    assert mounts.is_network(os.fsencode(tmp_path / "a"))
+    assert mounts.is_network(os.fsencode(tmp_path / "a" / "c"))
+    assert not mounts.is_network(os.fsencode(tmp_path / "a" / "b" / "c"))
+    assert not mounts.is_network(os.fsencode(tmp_path / "aa"))
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_LOCK, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_CANTOPEN])

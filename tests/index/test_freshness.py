@@ -11,6 +11,7 @@ import pytest
 from hierstore import SessionStore, clock
 from hierstore.disk import files
 from hierstore.disk.index import index as index_module
+from hierstore.disk.index import searching
 from hierstore.log import frame
 from hierstore.log.events import Draft, commit, event, header, message_commit
 from tests.index.plain import everything, found, infos, names, open_files
@@ -413,6 +414,9 @@ class Told:
         paths, self.paths = self.paths, set()
         return paths
 
+    def close(self) -> None:
+        pass
+
 
 def test_only_the_logs_that_are_told_are_looked_at(store, open_store):
     for number in range(5):
@@ -490,3 +494,20 @@ def test_what_was_told_before_an_error_is_not_forgotten(store):
         store.sessions()
     assert store.sessions().items[0].preview == "new"
     assert not [path for path in open_files(store.root) if "trash" in path]
+
+
+def test_what_a_fork_still_shows_is_found_though_its_origin_changed_in_between(store, open_store):
+    origin = fill(store.create("a"), "first", "alpha")
+    origin.fork("b")
+    assert [hit.session_id for hit in store.search("alpha")] == ["a"]
+    found_by = searching.hits
+
+    def then_reverted(*args: object) -> list[searching.Hit]:
+        found = found_by(*args)
+        other = open_store().get("a")
+        if len(other.messages) == 2:
+            other.revert(other.messages[0])
+        return found
+
+    with replaced(searching, hits=then_reverted):
+        assert [hit.session_id for hit in store.search("alpha")] == ["b"]

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
-from hierstore import HasChildren, HierarchyCycle, RevisionNotFound, SessionNotFound, SessionStore
-from tests.index.plain import everything, found, infos, names, walk, without_index
+from hierstore import HasChildren, HierarchyCycle, RevisionNotFound, SessionInfo, SessionNotFound, SessionStore
+from tests.index.plain import everything, found, infos, infos_there, names, text, walk, without_index, words
+from tests.processes import hear, say, told
 
 WORDS = ("alpha", "beta", "gamma", "delta", "epsilon")
 QUERIES = (("alpha",), ("beta", "gamma"), ("alpha", "delta"), ("title",))
@@ -24,7 +25,7 @@ class History:
 
     def turn(self) -> None:
         store = self.rng.choice(self.stores)
-        ids = sorted(info.id for info in infos(store))
+        ids = sorted(info.id for info in infos_there(store))
         step = self.rng.choice(self.steps)
         if not ids or self.rng.random() < 0.15:
             step = self.new
@@ -81,7 +82,7 @@ class History:
         store.get(session_id).update(labels=self.rng.choices("xyz", k=2), **{flag: self.rng.random() < 0.5})
 
     def do_move(self, store, session_id):
-        store.get(session_id).move(self.rng.choice([None, self.rng.choice(sorted(i.id for i in infos(store)))]))
+        store.get(session_id).move(self.rng.choice([None, self.rng.choice(sorted(i.id for i in infos_there(store)))]))
 
     def do_delete(self, store, session_id):
         store.delete(session_id, children=self.rng.choice(["refuse", "cascade", "orphan"]))
@@ -175,3 +176,62 @@ def test_a_listing_between_any_two_steps_changes_no_answer(root, open_store, see
     before = answers(store)
     without_index(root)
     assert answers(store) == before
+
+
+def live(root, seed: int) -> int:
+    """In a child: do things at random until told to stop; how many."""
+    stores = [SessionStore(root, lock_timeout_s=60.0)]
+    history = History(stores, seed)
+    history.made = seed * 1000
+    say("ready")
+    turns = 0
+    while not told():
+        history.turn()
+        turns += 1
+    stores[0].close()
+    hear()
+    return turns
+
+
+def scan(store: SessionStore) -> dict[str, tuple[SessionInfo, set[str]]]:
+    """Of each session its facts, and what of it a search for one word should find; read one after the other."""
+    found = {}
+    for info in infos_there(store):
+        try:
+            session = store.get(info.id)
+            messages = session.messages
+            found[info.id] = (session.info, {message.id for message in messages if "alpha" in words(text(message))})
+        except SessionNotFound:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_beside_writers_every_answer_lies_between_a_scan_before_and_one_after(start, root, open_store, seed):
+    store = open_store(lock_timeout_s=60.0)
+    writers = [start() for _ in range(2)]
+    for number, writer in enumerate(writers):
+        writer.begin(live, root, 10 * seed + number + 1)
+        assert writer.hear() == "ready"
+    exact = 0
+    for _ in range(25):
+        before = scan(store)
+        listed = {info.id: info for info in walk(store, limit=7, archived=None)}
+        hits = everything(store, "alpha", limit=1000)
+        after = scan(store)
+        still = {name for name in before.keys() & after.keys() if before[name][0] == after[name][0]}
+        exact += len(still)
+        for name in still:
+            assert listed[name] == before[name][0]
+            assert before[name][1] <= {hit.message_id for hit in hits}
+        for name in before.keys() & after.keys() & listed.keys():
+            assert before[name][0].revision <= listed[name].revision <= after[name][0].revision
+        for hit in hits:
+            if hit.session_id in still and hit.message_id is not None:
+                assert hit.message_id in before[hit.session_id][1]
+    for writer in writers:
+        writer.say("stop")
+    assert sum(writer.result() for writer in writers) > 50
+    assert exact > 100, "they changed everything between two scans, so this shows little"
+    without_index(root)
+    compare(store, random.Random(seed))

@@ -7,7 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hierstore import InvalidRecord, SessionStore
+from hierstore.disk.index import freshness
 from tests.index.plain import everything, names
+from tests.processes import replaced
 from tests.support import fill
 
 
@@ -114,7 +116,9 @@ def test_without_being_asked_nothing_is_an_operator(store):
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    with SessionStore(tmp_path_factory.mktemp("filled") / "store") as made:
+    """A store that tests share; its queue of changes, if it has one, is there before the first of them."""
+    with SessionStore(tmp_path_factory.mktemp("filled") / "store") as made, replaced(freshness, MANY=0):
+        made.sessions()
         fill(made.create("s", title='a "title" (x)'), 'foo "bar" (baz) AND * ^ - + : {x} \\ %_', "日本語 😀 é")
         yield made
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 from unicodedata import unidata_version
 
 from hierstore import clock
-from hierstore.disk import files
+from hierstore.disk import files, mounts
 
 VERSION = 1
 # With the version of Unicode that this Python has: what is a letter in one is none in another, and words would differ.
@@ -64,10 +64,6 @@ CREATE VIRTUAL TABLE text USING fts5 (body, content='', tokenize='ascii');
 INSERT INTO text (text, rank) VALUES ('hashsize', 16000000);
 """
 
-_NETWORKS = frozenset(
-    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "fuse.rclone",
-     "fuse.s3fs", "fuse.davfs2", "davfs", "lustre", "gpfs", "virtiofs", "vboxsf", "drvfs"]
-)  # fmt: skip
 _BUSY = frozenset([sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED])
 _UNUSABLE = frozenset(
     [sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_PROTOCOL,
@@ -123,22 +119,12 @@ def places(root: bytes, *, read_only: bool) -> Iterator[bytes]:
 
     SQLite's log of writes needs memory that all processes share, which no two machines do.
     """
-    if not read_only and not is_network(root):
+    if not read_only and not mounts.is_network(root):
         yield os.path.join(root, b"index")
     cache = files.maybe_user_cache()
     if cache is not None:
         digest = hashlib.sha256(os.path.realpath(root)).hexdigest()[:32]
         yield os.path.join(cache, b"hierstore", digest.encode())
-
-
-def is_network(path: bytes) -> bool:
-    """Whether other machines may have the folder mounted too, where the system tells (Linux)."""
-    best, kind = -1, ""
-    real = os.path.realpath(path)
-    for mount, found in files.mounts():
-        if (real == mount or real.startswith(mount.rstrip(b"/") + b"/")) and len(mount) >= best:
-            best, kind = len(mount), found
-    return kind in _NETWORKS
 
 
 def has_file(root: bytes, *, read_only: bool) -> bool:

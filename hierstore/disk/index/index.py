@@ -27,7 +27,8 @@ from hierstore.disk.index.database import (
     patiently,
     places,
 )
-from hierstore.disk.index.stamps import Changes, Freshness, Known, Rescan
+from hierstore.disk.index.freshness import Freshness, Heard
+from hierstore.disk.index.stamps import Changes, Known
 from hierstore.errors import LockTimeout
 
 if TYPE_CHECKING:
@@ -69,7 +70,6 @@ class Index:
     """
 
     def __init__(self, layout: Layout, *, timeout_s: float, read_only: bool, check_open: Callable[[], None]) -> None:
-        self.freshness: Freshness = Rescan()
         self._layout = layout
         self._timeout_s = timeout_s
         self._read_only = read_only
@@ -78,6 +78,7 @@ class Index:
         self._database: Database | None = None
         self._is_private = False
         self._known = Known(layout.sessions, layout.trash)
+        self.freshness: Freshness = Heard(layout, self._known.count)
         self._version = -1
         self._is_compared = False
         self._pending: set[bytes] = set()
@@ -263,14 +264,16 @@ class Index:
 
     def _changes(self) -> Changes:
         """The logs that are not as the index has them."""
+        # Whatever ends this halfway: what was told is not told again, and all is looked at.
+        was_compared, self._is_compared = self._is_compared, False
         maybe_changed = self.freshness.changed()
-        if maybe_changed is None or not self._is_compared:
+        if maybe_changed is None or not was_compared:
             found = self._known.changes()
-            self._is_compared = True
         else:
             found = self._known.changes_among(self._pending | maybe_changed)
         # Until it is written: nobody tells of it again.
         self._pending = {self._known.path(name) for name in found}
+        self._is_compared = True
         return found
 
     def _begin(self, sql: sqlite3.Connection, deadline: float) -> bool:
@@ -312,6 +315,7 @@ class Index:
     def close(self) -> None:
         """Close the index; it must not be asked again."""
         with self._mutex:
+            self.freshness.close()
             self._close()
 
     def __del__(self) -> None:
@@ -336,7 +340,8 @@ class Index:
     def after_fork_in_child(self) -> None:
         """Start anew; where a thread of the parent was at work, without the file, whose locks cannot be told apart."""
         self._mutex = threading.Lock()
-        self.freshness = Rescan()
+        # A queue of changes is the parent's, which reads it.
+        self.freshness.close()
         if self._database is not None:
             ABANDONED.append(self._database.sql)
             self._database = None

@@ -11,7 +11,7 @@ import os
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from hierstore.disk import files, refusals
 from hierstore.disk.logfile import SUFFIX
@@ -24,25 +24,7 @@ TRASH = "trash"
 _JOIN = "/"
 _SUFFIX = SUFFIX.decode()
 _WIDTH = 4
-
-
-class Freshness(Protocol):
-    """Tells which logs have changed, so that not all need to be looked at."""
-
-    def changed(self) -> set[bytes] | None:
-        """The logs that may have changed since the last call, as absolute paths; None: unknown, look at all.
-
-        In it, or in an earlier answer, is every log with a change that was finished before this call began, whoever made
-        it: a log that grew, appeared, was replaced or removed, in ``sessions/`` or in ``trash/``. More does no harm.
-        """
-
-
-class Rescan:
-    """Knows nothing: every log is looked at."""
-
-    def changed(self) -> set[bytes] | None:
-        """None."""
-        return None
+_STAMP_BYTES = 8 * _WIDTH
 
 
 class Folder(NamedTuple):
@@ -86,6 +68,10 @@ def look(path: bytes) -> Folder:
     except OSError as error:
         raise refusals.folder_unreadable(error, path) from error
     return Folder(os.fsencode(_JOIN.join(names)), numbers.tobytes())
+
+
+def _is_folder(name: str) -> bool:
+    return len(name) == 2  # hexadecimal digits
 
 
 Changes = dict[str, Stamp | None]
@@ -136,7 +122,7 @@ class Known:
             raise refusals.folder_unreadable(error, self._sessions) from error
         found: Changes = {}
         for name in sorted(names | self._folders.keys() | {TRASH}):
-            if len(name) == 2 or name == TRASH:  # two hexadecimal digits
+            if _is_folder(name) or name == TRASH:
                 self._compare(name, found)
         return found
 
@@ -155,23 +141,38 @@ class Known:
             # Only the order is another: the next comparison is a short one again.
             self._folders[name] = seen
 
+    def count(self) -> int:
+        """How many logs there are, as far as the index knows."""
+        return sum(len(folder.stamps) for folder in self._folders.values()) // _STAMP_BYTES
+
     def changes_among(self, paths: set[bytes]) -> Changes:
-        """The same of some logs."""
+        """The same of some logs, and of all in some folders below ``sessions/``."""
         found: Changes = {}
+        by_folder: dict[str, set[bytes]] = {}
         for path in paths:
             name = self._name(path)
-            if name is None:
-                continue
-            try:
-                of = files.lstat(path)
-                stamp: Stamp | None = (of.st_size, of.st_mtime_ns, of.st_ino, of.st_dev)
-            except (FileNotFoundError, NotADirectoryError):
-                stamp = None
-            except OSError as error:
-                raise refusals.folder_unreadable(error, path) from error
-            if self.stamp(name) != stamp:
-                found[name] = stamp
+            if name is not None:
+                by_folder.setdefault(name.partition(_JOIN)[0], set()).add(path)
+            elif os.path.dirname(path) == self._sessions and _is_folder(os.fsdecode(os.path.basename(path))):
+                self._compare(os.fsdecode(os.path.basename(path)), found)
+        for folder, logs in by_folder.items():
+            known = dict(self._folders.get(folder, EMPTY).items())
+            for path in logs:
+                file = os.fsdecode(os.path.basename(path))
+                stamp = self._stamp_at(path)
+                if known.get(file) != stamp:
+                    found[f"{folder}/{file}"] = stamp
         return found
+
+    @staticmethod
+    def _stamp_at(path: bytes) -> Stamp | None:
+        try:
+            of = files.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise refusals.folder_unreadable(error, path) from error
+        return of.st_size, of.st_mtime_ns, of.st_ino, of.st_dev
 
     def _name(self, path: bytes) -> str | None:
         """A log's path as the index has it; None when it is no log's."""
@@ -191,11 +192,6 @@ class Known:
             for name, stamp in changes.items()
             if known[name.partition(_JOIN)[0]].get(name.partition(_JOIN)[2]) != stamp
         }
-
-    def stamp(self, name: str) -> Stamp | None:
-        """The stamp that the index has of a log, or None."""
-        folder, _, file = name.partition(_JOIN)
-        return dict(self._folders.get(folder, EMPTY).items()).get(file)
 
     def store(self, sql: sqlite3.Connection, generation: int, changes: Changes) -> None:
         """Let the index have these stamps; None removes one."""
