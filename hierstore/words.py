@@ -249,24 +249,12 @@ def marked(text: str, query: Query, size_chars: int) -> tuple[str, tuple[tuple[i
         spans = [span for phrase in query.wanted for span in _matches(places, phrase)]
     spans.sort()
     begin, end = _window(text, spans, size_chars)
-    pieces: list[str] = ["…" if begin else ""]
-    marks = []
-    at, length = begin, len(pieces[0])
-    for first, last, _ in _apart(spans):
-        if first < begin or last > end:
-            continue
-        for stop, is_mark in ((first, False), (last, True)):
-            piece = _flat(text[at:stop])
-            if is_mark:
-                marks.append((length, length + len(piece)))
-            pieces.append(piece)
-            at, length = stop, length + len(piece)
-    pieces.append(_flat(text[at:end]) + ("…" if end < len(text) else ""))
-    return "".join(pieces), tuple(marks)
-
-
-def _flat(text: str) -> str:
-    return _SPACE.sub(" ", text)
+    lead = "…" if begin else ""
+    # One space for each character that it stands for, so that nothing moves.
+    shown = lead + _SPACE.sub(" ", text[begin:end]) + ("…" if end < len(text) else "")
+    moved = len(lead) - begin
+    marks = [(first + moved, last + moved) for first, last, _ in _apart(spans) if begin <= first and last <= end]
+    return shown, tuple(marks)
 
 
 _Span = tuple[int, int, Phrase]
@@ -274,7 +262,8 @@ _Span = tuple[int, int, Phrase]
 
 def _ascii_matches(text: str, phrase: Phrase) -> Iterator[_Span]:
     """The same as ``_matches`` finds, without a step in Python for each word: nearly all text of many programs."""
-    for found in _ascii_pattern(phrase).finditer(text, 0, min(len(text), _MAX_CHARS)):
+    # Small letters, and letters first in the pattern: then its first word is looked for as a string.
+    for found in _ascii_pattern(phrase).finditer(text[:_MAX_CHARS].lower()):
         yield found.start(), found.end(), phrase
 
 
@@ -282,8 +271,8 @@ def _ascii_matches(text: str, phrase: Phrase) -> Iterator[_Span]:
 def _ascii_pattern(phrase: Phrase) -> re.Pattern[str]:
     end = "[a-z0-9]*" if phrase.is_prefix else "(?![a-z0-9])"
     # Its words are letters and digits, or they are not found here.
-    pattern = "(?<![a-z0-9])" + "[^a-z0-9]+".join(map(re.escape, phrase.words)) + end
-    return re.compile(pattern, re.IGNORECASE | re.ASCII)
+    first, *others = map(re.escape, phrase.words)
+    return re.compile("[^a-z0-9]+".join([f"{first}(?<![a-z0-9]{first})", *others]) + end, re.ASCII)
 
 
 def _matches(places: list[_Word], phrase: Phrase) -> Iterator[_Span]:
