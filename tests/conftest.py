@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 
 from hierstore import SessionStore
+from tests.figures import Figures, summed, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +32,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "damages: the test damages the files of its store, so check() is not asked after it"
     )
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    properties = [
+        pair for report in reports if getattr(report, "when", "") == "call" for pair in report.user_properties
+    ]
+    counts = summed(properties)
+    if counts:
+        terminalreporter.section("what the tests went through")
+        terminalreporter.write_line("\n".join(table(counts)))
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """Counts what a test goes through; the sums are printed at the end of the run."""
+    return Figures(request.node.user_properties)
 
 
 def _open_below(folder: Path) -> set[tuple[str, str]]:
