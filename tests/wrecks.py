@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
-from hierstore import SessionStore, clock
+from hierstore import SessionStore, clock, sharing
 from hierstore.disk.logfile import append_offline
 from hierstore.log.events import event
+from tests.processes import replaced
 from tests.support import LogBuilder, fill, log_of
 
 Kinds = tuple[tuple[str, str | None], ...]
@@ -46,7 +49,17 @@ def family(store: SessionStore) -> None:
     for key in ("key one", "key two"):
         store.bind(key, "child")
     store.bind("key one", "leaf")
-    store.get("child").share()
+    # Not in a part with a key, by chance: what is damaged of the one would be of the other too.
+    parts = {_part(store, key) for key in ("key one", "key two")}
+
+    def apart(size: int) -> str:
+        while True:
+            token = secrets.token_urlsafe(size)
+            if _part_of(store, sharing.digest_of(store._engine, token)) not in parts:
+                return token
+
+    with replaced(sharing, secrets=SimpleNamespace(token_urlsafe=apart)):
+        store.get("child").share()
 
 
 def opened(store: SessionStore, session_id: str) -> tuple[Path, bytes, list[int]]:
@@ -205,7 +218,10 @@ def _part(store: SessionStore, key: str) -> Path:
 
 
 def _share_part(store: SessionStore) -> Path:
-    digest = store._engine.read(store._engine.entry("child")).facts.grants[0].digest
+    return _part_of(store, store._engine.read(store._engine.entry("child")).facts.grants[0].digest)
+
+
+def _part_of(store: SessionStore, digest: str) -> Path:
     return store.root / "registry" / f"{digest[-2:]}.jsonl"
 
 
