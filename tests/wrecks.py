@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 from hierstore import SessionStore, clock, sharing
 from hierstore.disk.logfile import append_offline
@@ -52,13 +51,15 @@ def family(store: SessionStore) -> None:
     # Not in a part with a key, by chance: what is damaged of the one would be of the other too.
     parts = {_part(store, key) for key in ("key one", "key two")}
 
+    made = secrets.token_urlsafe
+
     def apart(size: int) -> str:
         while True:
-            token = secrets.token_urlsafe(size)
+            token = made(size)
             if _part_of(store, sharing.digest_of(store._engine, token)) not in parts:
                 return token
 
-    with replaced(sharing, secrets=SimpleNamespace(token_urlsafe=apart)):
+    with replaced(secrets, token_urlsafe=apart):
         store.get("child").share()
 
 
