@@ -24,7 +24,8 @@ _EVENT = struct.Struct("iIII")
 _READ_BYTES = 2**16
 _MAX_QUEUES = 32
 _MAX_PATHS = 2_000
-_PLACES = f"\0hierstore-news-{os.getuid()}-%d"
+# Windows has no such numbers, and gets no queue.
+_PLACES = f"\0hierstore-news-{getattr(os, 'getuid', int)()}-%d"
 
 
 class News:
