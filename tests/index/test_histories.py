@@ -231,7 +231,8 @@ def test_beside_writers_every_answer_lies_between_a_scan_before_and_one_after(st
                 assert hit.message_id in before[hit.session_id][1]
     for writer in writers:
         writer.say("stop")
-    assert sum(writer.result() for writer in writers) > 50
+    # How many depends on the machine; that each did something beside the answers does not.
+    assert all(writer.result() for writer in writers)
     assert exact > 100, "they changed everything between two scans, so this shows little"
     without_index(root)
     compare(store, random.Random(seed))
