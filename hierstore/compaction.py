@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from hierstore import clock
@@ -40,7 +41,8 @@ class _Old(NamedTuple):
     kept: tuple[int, ...]
 
 
-class _New(NamedTuple):
+@dataclass(slots=True)
+class _New:
     """The file that is to take its place, open and locked, so that nobody takes it for a dead writer's."""
 
     path: bytes
@@ -48,6 +50,21 @@ class _New(NamedTuple):
     chain: int
     size: int
     floor_ns: int
+
+    def close(self) -> None:
+        """Let go of it; calling it again does nothing."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            files.close(fd)
+
+    def discard(self) -> None:
+        """Remove it; before it is let go of, where that can be, so that no repair finds it without a builder."""
+        try:
+            if not files.KEEPS_OPEN_FILES_MOVABLE:
+                self.close()
+            files.remove(self.path)
+        finally:
+            self.close()
 
 
 def compact(engine: Engine, entry: Entry, keep: str) -> CompactReport:
@@ -122,17 +139,17 @@ def _try_once(
         # Also when it is no smaller: what was to go goes.
         goes = shorter.dropped or (not keep_snapshots and old.parsed.state.facts.snapshots)
         if new.size >= old.parsed.end and not goes:
-            files.remove(new.path)
+            new.discard()
             return nothing
         report = _swap(engine, entry, old, new, shorter.dropped, held, keep_snapshots=keep_snapshots)
         if report is None:
-            files.remove(new.path)
+            new.discard()
         return report
     except BaseException:
-        files.remove(new.path)
+        new.discard()
         raise
     finally:
-        files.close(new.fd)
+        new.close()
 
 
 def _read(engine: Engine, entry: Entry, *, keep_snapshots: bool) -> _Old:
@@ -227,8 +244,10 @@ def _swap(
         if scan.end != len(added) or scan.chain != entry.chain or _goes_back(added, old):
             return None
         size = new.size + _add(new, added)
-        files.raise_mtime(new.fd, new.floor_ns)
+        files.raise_mtime(new.fd, new.path, new.floor_ns)
         engine.logs.close(entry)
+        # No repair comes in between: the tree's lock is held.
+        new.close()
         files.replace(new.path, entry.path)
         engine.cache.forget(entry)
         # In either mode: a store in power mode may append to it next, and will sync the file, not its name.

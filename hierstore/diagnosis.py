@@ -85,7 +85,7 @@ def judge(data: bytes, session_id: str, path: bytes) -> Verdict:
         FormatTooNew: a later version wrote it.
         UnreadableLog: the past of a fork cannot be read.
     """
-    if not data.strip(b"\0"):
+    if frame.is_unfinished(data):
         return Verdict("empty_log", "A log that was being made when the power went; it is no session.", 0, None)
     try:
         parsed = parse_log(data, session_id, path)

@@ -9,7 +9,7 @@ would keep what the fork does not show when the parent is purged.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hierstore import clock
@@ -18,6 +18,7 @@ from hierstore.disk.cache import Entry
 from hierstore.disk.durable import Durable
 from hierstore.disk.engine import Engine
 from hierstore.disk.logfile import append_offline, first_lines, past_path
+from hierstore.errors import HierstoreError
 from hierstore.log import frame
 from hierstore.log.events import Past, commit, event
 from hierstore.log.state import State
@@ -47,11 +48,19 @@ def fork(
         if engine.exists(session_id):
             raise refusals.already_there(session_id)
         history, _ = state.history_at(revision)
-        past = _share_past(engine, parent, state, child, revision, count) if count else ()
-        durable.add(parent)
-        note_child(engine, parent, session_id, durable)
         facts = {"parent": parent.id, "kind": kind, "title": title, "title_source": None if title is None else "user"}
-        engine.create(child, facts, durable, (history, count), past)
+        try:
+            past = _share_past(engine, parent, state, child, revision, count) if count else ()
+            # In either durability the parent's log is on the medium, up to here, before the fork can be: a power cut must
+            # not take the beginning of a history from under the rest of it.
+            durable.add(parent)
+            note_child(engine, parent, session_id, durable)
+            engine.create(child, facts, durable, (history, count), past)
+        except (OSError, HierstoreError):
+            # Links to the parent's bytes, which nobody would know of when the parent is purged.
+            if not files.exists(child.path):
+                _remove(child.path, range(_MAX_PASTS))
+            raise
     return child
 
 
@@ -59,7 +68,7 @@ def _share_past(
     engine: Engine, parent: Entry, state: State, child: Entry, revision: int, count: int
 ) -> tuple[Past, ...]:
     """Put the logs of the time before beside the child's log-to-be; both stripes are held."""
-    engine.layout.make_folder(child.path, engine.power)
+    engine.layout.make_folder(child.path, power=True)
     pasts = []
     if len(state.facts.past) < _MAX_PASTS:
         # The size not from the cache: another thread may have had it dropped.
@@ -73,10 +82,14 @@ def _share_past(
                 # The links before the log that needs them: that one comes last, and is the fork.
                 files.sync_directory(os.path.dirname(child.path))
             return tuple(pasts)
-    for past in pasts:
-        files.remove(past_path(child.path, past.file))
+    _remove(child.path, (past.file for past in pasts))
     messages = state.history_at(revision)[0].part(0, count)
     return (write_past(engine, child.id, child.path, 0, messages),)
+
+
+def _remove(path: bytes, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        files.remove(past_path(path, number))
 
 
 def _link(source: bytes, target: bytes) -> bool:
@@ -117,22 +130,24 @@ def write_past(
     target = past_path(path, number)
     fd = files.create(scratch, engine.layout.file_mode)
     try:
-        files.write_all(fd, data)
-        files.sync(fd)
+        try:
+            files.write_all(fd, data)
+            files.sync(fd)
+        finally:
+            files.close(fd)
         files.remove(target)
         files.place(scratch, target)
     except BaseException:
         files.remove(scratch)
         raise
-    finally:
-        files.close(fd)
+    files.sync_directory(os.path.dirname(target))
     return Past(number, len(data), chain, len(messages) + 1, len(messages))
 
 
 def detach(engine: Engine, owner: Entry, durable: Durable) -> None:
     """Give a living fork its own copy of the history it shares, so that it holds no link to others' logs.
 
-    The stripe is held. A crash in between leaves the links as they were, and perhaps a file that nobody names.
+    The stripe is held, ``ordered``: what the fork shows is on the medium, and stays there. A crash in between leaves the links as they were, and perhaps a file that nobody names.
     """
     state = engine.current(owner)
     if not state.facts.past:
@@ -141,8 +156,7 @@ def detach(engine: Engine, owner: Entry, durable: Durable) -> None:
     past = write_past(engine, owner.id, owner.path, number, _inherited(state))
     engine.commit_held(owner, lambda _: [event("past", past=[list(past)])], durable)
     durable.sync()
-    for old in state.facts.past:
-        files.remove(past_path(owner.path, old.file))
+    _remove(owner.path, (old.file for old in state.facts.past))
 
 
 def detach_trashed(engine: Engine, path: bytes, session_id: str) -> bool:
@@ -157,10 +171,10 @@ def detach_trashed(engine: Engine, path: bytes, session_id: str) -> bool:
         past = write_past(engine, session_id, path, number, _inherited(state))
         return [event("past", past=[list(past)])]
 
-    if not append_offline(path, session_id, decide):
+    # Synced: what was on the medium goes next.
+    if not append_offline(path, session_id, decide, sync=True):
         return False
-    for old in replaced:
-        files.remove(past_path(path, old.file))
+    _remove(path, (old.file for old in replaced))
     return True
 
 

@@ -47,9 +47,15 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Why a batch was not placed: these ids are sessions' here, and nothing was changed."""
+    """Why a batch was not placed: these ids are sessions' here, and nothing was changed.
+
+    Attributes:
+        ids: which.
+        floor_ns: or, where there are none, a log of the same name that is gone was modified then, which is too lately.
+    """
 
     ids: tuple[str, ...]
+    floor_ns: int = 0
 
 
 def place(engine: Engine, batch: Sequence[Built]) -> Taken | None:
@@ -73,17 +79,16 @@ def place(engine: Engine, batch: Sequence[Built]) -> Taken | None:
             return Taken(taken)
         for parent in parents:
             engine.current(parent)
-        if any(
-            files.fstat(entry.stripe.fd).st_mtime_ns > item.floor_ns for entry, item in zip(entries, batch, strict=True)
-        ):
-            return Taken(())
+        floors = [files.fstat(entry.stripe.fd).st_mtime_ns for entry in entries]
+        if any(floor_ns > item.floor_ns for floor_ns, item in zip(floors, batch, strict=True)):
+            return Taken((), max(floors))
         record = {
             "do": "import",
-            "sessions": [[item.session_id, os.fsdecode(item.path), item.nonce] for item in batch],
+            "sessions": [[item.session_id, engine.layout.relative(item.path), item.nonce] for item in batch],
             "notes": [[item.parent_id, item.session_id] for item in batch if item.notes_needed and item.parent_id],
             "routes": [[key, item.session_id] for item in batch for key in item.keys],
         }
-        path = journal.begin(engine.layout, record, power=engine.power)
+        path = journal.begin(engine.layout, record)
         redo(engine, record, durable)
         durable.sync()
         journal.finish(path)
@@ -99,7 +104,7 @@ def redo(engine: Engine, record: dict[str, Any], durable: Durable) -> None:
             # Deleted since a crash cut the import off: the child becomes one without a parent; repair() tells.
             continue
     for session_id, source, nonce in record["sessions"]:
-        _place(engine, session_id, os.fsencode(source), nonce, durable)
+        _place(engine, session_id, engine.layout.absolute(source), nonce, durable)
     for key, session_id in record["routes"]:
         # A key that leads to a living session stays with it.
         if engine.exists(session_id) and resolve(engine, key) is None:
@@ -109,17 +114,21 @@ def redo(engine: Engine, record: dict[str, Any], durable: Durable) -> None:
 
 def _place(engine: Engine, session_id: str, source: bytes, nonce: str, durable: Durable) -> None:
     entry = engine.entry(session_id)
-    if files.exists(source) and files.exists(entry.path):
+    if files.exists(source) and engine.exists(session_id):
         # Cut off between the log's new name and the end of the old one; or somebody made a session of that id since
         # the crash, which stays.
         if read_header(entry.path).get("nonce") != nonce:
             files.remove(past_path(source, 0))
         files.remove(source)
     if not files.exists(source):
+        # Placed by the process that the crash cut off, who may not have come to the sync.
+        durable.add_directory(os.path.dirname(entry.path))
         return
-    engine.layout.make_folder(entry.path, engine.power)
+    engine.layout.make_folder(entry.path, power=True)
     if files.exists(past_path(source, 0)):
         files.rename(past_path(source, 0), past_path(entry.path, 0))
-    files.place(source, entry.path)
+    engine.make_way(entry)
+    # In one step: a power cut may leave an unlink without the link that came before it in another folder.
+    files.move(source, entry.path)
     durable.add_directory(os.path.dirname(entry.path))
     engine.cache.forget(entry)

@@ -117,7 +117,7 @@ def _detach_fork(engine: Engine, item: Trashed, folder: bytes, path: bytes) -> N
             files.remove(path)
         return
     try:
-        with engine.holding([owner]) as durable:
+        with engine.holding([owner], ordered=True) as durable:
             detach(engine, owner, durable)
             files.remove(path)
     except SessionNotFound:

@@ -97,11 +97,19 @@ def bind(engine: Engine, key: str, entry: Entry) -> None:
     engine.check_writable()
     engine.read(entry)
     with engine.holding([entry, part], about=entry) as durable:
+        lead = event("route", key=key, session=entry.id)
+        leads = _leads(engine, key)
+        if leads is _NOWHERE:
+            # A key that the registry has never heard of comes first, as it does for a new session: a session that
+            # names one is a sign that the registry has lost something.
+            engine.current(entry)
+            note_lead(engine, part, lead, durable)
+            durable.sync()
         _note_key(engine, entry, key, durable)
-        # The key goes where the session's own log already says it may: not the other way round.
+        # Any other goes where the session's own log already says it may: until then it leads where it led.
         durable.sync()
-        if _leads(engine, key)[-1].session_id != entry.id:
-            note_lead(engine, part, event("route", key=key, session=entry.id), durable)
+        if leads is not _NOWHERE and leads[-1].session_id != entry.id:
+            note_lead(engine, part, lead, durable)
 
 
 def _note_key(engine: Engine, entry: Entry, key: str, durable: Durable) -> None:
@@ -161,10 +169,12 @@ def route(
         is_bound = resolve(engine, key) is not None
         if not is_bound:
             note_lead(engine, part, lead, durable)
+            durable.sync()
         if parent is not None:
             note_child(engine, parent, new.id, durable)
         engine.create(new, facts, durable, more=[event("bound", key=key)])
         if is_bound:
+            durable.sync()
             note_lead(engine, part, lead, durable)
     return new
 

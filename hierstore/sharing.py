@@ -101,6 +101,8 @@ def unshare(engine: Engine, entry: Entry, grant_id: str | None) -> None:
             raise ShareNotFound(f"Session {entry.id!r} has no such share.", session_id=entry.id)
         # Also those that came since the look: they are revoked, and only their locators stay, which lead to nothing.
         engine.commit_held(entry, lambda _: [event("unshared", ids=ids)] if ids else [], durable)
+        # The session is the authority: while it grants, the locator stays.
+        durable.sync()
         for grant in gone:
             forget(engine, grant, durable)
 

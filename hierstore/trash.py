@@ -136,7 +136,7 @@ def _journaled(
     durable: Durable,
     apply: Callable[[Engine, dict[str, Any], Durable], None],
 ) -> None:
-    path = journal.begin(engine.layout, record, power=engine.power)
+    path = journal.begin(engine.layout, record)
     apply(engine, record, durable)
     # What the record stands for is on the medium before the record goes.
     durable.sync()
@@ -184,7 +184,7 @@ def _raise_floor(entry: Entry) -> None:
     found = files.stat(entry.path)
     floor = files.fstat(entry.stripe.fd)
     if found.st_mtime_ns > floor.st_mtime_ns:
-        files.utime(entry.stripe.fd, ns=(floor.st_atime_ns, found.st_mtime_ns))
+        files.set_mtime(entry.stripe.fd, entry.stripe.path, found.st_mtime_ns)
 
 
 def past_numbers(path: bytes) -> list[int]:
@@ -235,7 +235,9 @@ def restore(engine: Engine, session_id: str) -> None:
             "do": "restore",
             "root": session_id,
             "parent": parent_id,
-            "sessions": [[found_id, os.fsdecode(item.path), item.batch] for found_id, (item, _) in returning.items()],
+            "sessions": [
+                [found_id, engine.layout.relative(item.path), item.batch] for found_id, (item, _) in returning.items()
+            ],
         }
         _journaled(engine, record, durable, _apply_restore)
 
@@ -265,7 +267,7 @@ def _parent_of(item: Trashed) -> str | None:
 def _apply_restore(engine: Engine, record: dict[str, Any], durable: Durable) -> None:
     root = engine.entry(record["root"])
     for session_id, source, batch in record["sessions"]:
-        _move_from_trash(engine, engine.entry(session_id), os.fsencode(source), batch, durable)
+        _move_from_trash(engine, engine.entry(session_id), engine.layout.absolute(source), batch, durable)
     parent_id = record["parent"]
     if parent_id is None or not engine.exists(root.id):
         return
@@ -285,11 +287,12 @@ def _move_from_trash(engine: Engine, entry: Entry, source: bytes, batch: str, du
             # Cut off between the log's new name and the end of the old one.
             files.remove(source)
         return
-    engine.layout.make_folder(entry.path, engine.power)
+    engine.layout.make_folder(entry.path, power=True)
     # Said in the log before it gets its name back: a log under a session's name never says that it is deleted.
     _mark(source, entry.id, "restored", batch)
     for number in past_numbers(source):
         files.rename(past_path(source, number), past_path(entry.path, number))
+    engine.make_way(entry)
     files.move(source, entry.path)
     durable.add_directory(os.path.dirname(entry.path))
     durable.add_directory(engine.layout.trash)

@@ -56,7 +56,7 @@ def create(engine: Engine, session_id: str, facts: Mapping[str, Any]) -> Entry:
 def note_child(engine: Engine, parent: Entry, child_id: str, durable: Durable) -> State:
     """Note a child in its parent's log, before it appears; both stripes are held.
 
-    In power mode the note is on the medium when this returns: every existing child is listed by its parent.
+    The note is on the medium when this returns, in either durability: every existing child is listed by its parent.
     """
     state = engine.commit_held(
         parent, lambda state: [] if child_id in state.facts.children else [event("child", id=child_id)], durable

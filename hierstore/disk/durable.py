@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hierstore.disk import files, refusals
@@ -26,6 +27,12 @@ def sync_and_close(entry: Entry, fd: int) -> None:
         entry.poisoned = True
         raise refusals.not_durable(entry, error.errno or 0, error.strerror or "") from error
     finally:
+        _let_go(fd)
+
+
+def _let_go(fd: int) -> None:
+    """Close a second descriptor of a log. What was written is synced by now, or nothing relies on it: no error is news."""
+    with suppress(OSError):
         files.close(fd)
 
 
@@ -47,29 +54,38 @@ def keep_for_sync(entry: Entry, fd: int) -> int:
 
 
 class Durable:
-    """What a multi-session commit has written, to be synced when its locks are gone."""
+    """What a commit under several locks has written, and how much of it has to be on the medium when.
 
-    def __init__(self, logs: OpenLogs, subject: Entry, *, power: bool) -> None:
+    Args:
+        logs: where descriptors come from.
+        subject: whose failure it is.
+        power: whether all of it must be there before the caller is answered.
+        ordered: whether ``sync`` works in either durability: where a call writes to several files, what comes later
+            must not be on the medium without what came before, or a power cut would leave half of it.
+    """
+
+    def __init__(self, logs: OpenLogs, subject: Entry, *, power: bool, ordered: bool) -> None:
         self._logs = logs
         self._subject = subject
         self._power = power
+        self.is_ordered = power or ordered
         self._files: dict[Entry, int] = {}
         self._directories: dict[bytes, None] = {}
 
     def add(self, entry: Entry) -> None:
         """Sync this session's log; call while its stripe is held."""
-        if self._power and entry not in self._files:
+        if self.is_ordered and entry not in self._files:
             fd = keep_for_sync(entry, self._logs.fd(entry, files.stat(entry.path)))
             if fd >= 0:
                 self._files[entry] = fd
 
     def add_directory(self, path: bytes) -> None:
         """Sync this directory."""
-        if self._power:
+        if self.is_ordered:
             self._directories[path] = None
 
     def sync(self) -> None:
-        """Bring it all to the medium.
+        """Bring what was written so far to the medium: what is written next relies on it.
 
         Raises:
             DurabilityError: some of it failed; all of it was tried once.
@@ -90,8 +106,20 @@ class Durable:
         if failure is not None:
             raise failure
 
+    def settle(self) -> None:
+        """The work is done: sync what the durability asks for, and let go of the rest.
+
+        Raises:
+            DurabilityError: some of it failed.
+        """
+        if self._power:
+            self.sync()
+        else:
+            self.abandon()
+
     def abandon(self) -> None:
-        """Close what was opened for the sync: the call has failed anyway."""
+        """Close what was opened for the sync: nothing relies on it, or the call has failed anyway."""
         for fd in self._files.values():
-            files.close(fd)
+            _let_go(fd)
         self._files.clear()
+        self._directories.clear()

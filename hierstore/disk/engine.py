@@ -136,10 +136,11 @@ class Engine:
         try:
             if b"\n" in tail and files.fstat(entry.fd).st_nlink > 1:
                 # A fork may count what is cut off here, and must not see what comes in its place.
+                self.logs.close(entry)
                 logfile.replace_log(self.layout, entry.path, data[: parsed.end], parsed.floor_ns)
                 return
             files.ftruncate(entry.fd, parsed.end)
-            files.raise_mtime(entry.fd, parsed.floor_ns)
+            files.raise_mtime(entry.fd, entry.path, parsed.floor_ns)
         except OSError as error:
             raise refusals.write_failed(entry, error) from error
 
@@ -268,7 +269,7 @@ class Engine:
                 files.write_all(fd, line[done:])
             found = files.fstat(fd)
             if found.st_mtime_ns <= entry.floor_ns:
-                files.raise_mtime(fd, entry.floor_ns)
+                files.raise_mtime(fd, entry.path, entry.floor_ns)
                 found = files.fstat(fd)
             return found
         except OSError as error:
@@ -315,15 +316,19 @@ class Engine:
             raise refusals.write_failed(about, error) from error
 
     @contextmanager
-    def holding(self, entries: Iterable[Entry], *, tree: bool = False, about: Entry | None = None) -> Iterator[Durable]:
+    def holding(
+        self, entries: Iterable[Entry], *, tree: bool = False, about: Entry | None = None, ordered: bool = False
+    ) -> Iterator[Durable]:
         """Hold the stripes of several sessions, and the tree's lock if asked; sync what was written at the end.
 
-        The syncs come after the locks are gone, and before the caller is answered.
+        The syncs of the end come after the locks are gone, and before the caller is answered, in ``power`` only. Those
+        in between, by which one file can rely on another, come in either durability.
 
         Args:
             entries: the sessions.
             tree: whether to hold the tree's lock too.
             about: whose failure it is when the system refuses something; the first session's when None.
+            ordered: whether more than one session's log is written, also where one stripe is all that is held.
 
         Raises:
             WriteFailed: the system refused something.
@@ -332,20 +337,22 @@ class Engine:
         held = list(entries)
         subject = about or held[0]
         numbers = {entry.stripe.number for entry in held}
-        durable = Durable(self.logs, subject, power=self.power)
+        durable = Durable(self.logs, subject, power=self.power, ordered=ordered or tree or len(held) > 1)
         try:
             with self.locks.holding(numbers | ({TREE} if tree else set())):
-                yield durable
-                if not self._keeps_open:
-                    for entry in held:
-                        self.logs.close(entry)
+                try:
+                    yield durable
+                finally:
+                    if not self._keeps_open:
+                        for entry in held:
+                            self.logs.close(entry)
         except OSError as error:
             durable.abandon()
             raise refusals.write_failed(subject, error) from error
         except BaseException:
             durable.abandon()
             raise
-        durable.sync()
+        durable.settle()
 
     def open_scratch(self, suffix: bytes) -> tuple[bytes, int]:
         """A new file in ``tmp/`` for work without a lock; locked itself, as long as its descriptor is open.
@@ -391,7 +398,7 @@ class Engine:
         # Above the mtime of any log that had this name before: a purged log's inode may be this one's.
         floor_ns = files.fstat(entry.stripe.fd).st_mtime_ns
         data, chain = logfile.first_lines(entry.id, nonce, at, commit(events, 1, at), floor_ns)
-        self.layout.make_folder(entry.path, self.power)
+        self.layout.make_folder(entry.path, power=durable.is_ordered)
         scratch = self.layout.scratch(b".log")
         try:
             self._build(scratch, data, floor_ns)
@@ -403,6 +410,9 @@ class Engine:
         # descriptor was opened by.
         self.logs.close(entry)
         found = files.stat(entry.path)
+        if not self.power:
+            # Not synced yet, and something that comes next in this call may rely on it.
+            durable.add(entry)
         durable.add_directory(os.path.dirname(entry.path))
         entry.poisoned = False
         entry.floor_ns, entry.nonce = floor_ns, nonce
@@ -416,7 +426,7 @@ class Engine:
         fd = files.create(scratch, self.layout.file_mode)
         try:
             files.write_all(fd, data)
-            files.raise_mtime(fd, floor_ns)
+            files.raise_mtime(fd, scratch, floor_ns)
             if self.power:
                 files.sync(fd)
         finally:
@@ -426,9 +436,14 @@ class Engine:
         try:
             files.place(scratch, entry.path)
         except FileExistsError:
-            # Not a session, or create() would have said so: an empty file, left by a power cut.
-            self.layout.quarantine_file(entry.path)
+            # Not a session, or create() would have said so.
+            self.make_way(entry)
             files.place(scratch, entry.path)
+
+    def make_way(self, entry: Entry) -> None:
+        """Put aside what a power cut left of a log that was never synced; to be called where no session exists."""
+        if files.exists(entry.path):
+            self.layout.quarantine_file(entry.path)
 
     def close(self) -> None:
         """Close every descriptor. Later calls that need one raise StoreClosed."""

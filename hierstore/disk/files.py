@@ -10,10 +10,15 @@ import errno
 import os
 import stat as _stat
 import sys
+import time
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from operator import attrgetter
+from typing import ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 
 stat = os.stat
 lstat = os.lstat
@@ -36,8 +41,35 @@ link = getattr(os, "link", None)
 HAS_LINK = link is not None
 HAS_DIRECTORY_SYNC = hasattr(os, "O_DIRECTORY")
 HAS_FOLDER_DESCRIPTORS = HAS_DIRECTORY_SYNC and os.stat in os.supports_dir_fd
+HAS_TIMES_OF_DESCRIPTORS = os.utime in os.supports_fd
+HAS_OWNERS = hasattr(os, "geteuid") and hasattr(os, "fchmod")
 KEEPS_OPEN_FILES_MOVABLE = os.name != "nt"
 """Whether a file can be renamed or unlinked while a descriptor of it is open. Where not, none is kept open."""
+
+SHARING_WAITS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+"""How long to wait before each next try, seconds: 0.8 in all. A log is open for as long as a commit or a read takes."""
+_SHARING = frozenset([5, 32])  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
+
+
+def patiently(call: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+    """A call that is tried again, for a bounded time, where Windows refuses it because somebody has the file open."""
+
+    def tried(*args: Arguments.args, **options: Arguments.kwargs) -> Answer:
+        for wait_s in SHARING_WAITS_S:
+            try:
+                return call(*args, **options)
+            except PermissionError as error:
+                if getattr(error, "winerror", None) not in _SHARING:
+                    raise
+            time.sleep(wait_s)
+        return call(*args, **options)
+
+    return tried
+
+
+if not KEEPS_OPEN_FILES_MOVABLE:
+    open_file, unlink = patiently(open_file), patiently(unlink)
+    rename, replace = patiently(rename), patiently(replace)
 
 
 def _open_file_limit() -> int:
@@ -92,7 +124,7 @@ def create(path: bytes, mode: int) -> int:
         FileExistsError: something has that name.
     """
     fd = open_file(path, CREATE, mode)
-    if mode & 0o077:
+    if mode & 0o077 and HAS_OWNERS:
         # Only a shared root asks for more than the owner's bits, and then the umask must not take them away.
         os.fchmod(fd, mode)
     return fd
@@ -371,7 +403,16 @@ def maybe_holds(folder: bytes, name: bytes) -> bool | None:
             close(fd)
 
 
-def raise_mtime(fd: int, floor_ns: int) -> None:
+def set_mtime(fd: int, path: bytes, mtime_ns: int) -> None:
+    """Set an open file's mtime; by its path where that is the only way."""
+    times = (fstat(fd).st_atime_ns, mtime_ns)
+    if HAS_TIMES_OF_DESCRIPTORS:
+        utime(fd, ns=times)
+    else:
+        utime(path, ns=times)
+
+
+def raise_mtime(fd: int, path: bytes, floor_ns: int) -> None:
     """Make a file's mtime larger than ``floor_ns``, also where the clock or its grain would leave it equal or older.
 
     Equal stamps must mean equal content, and a name's next file may get the inode, the size and, on a coarse clock,
@@ -382,6 +423,6 @@ def raise_mtime(fd: int, floor_ns: int) -> None:
         if found.st_mtime_ns > floor_ns:
             return
         if step_ns:
-            utime(fd, ns=(found.st_atime_ns, floor_ns + step_ns))
+            set_mtime(fd, path, floor_ns + step_ns)
     if fstat(fd).st_mtime_ns <= floor_ns:
         raise OSError(errno.EIO, "the file system does not keep modification times")

@@ -171,9 +171,9 @@ def _bytes_for(count: int) -> int:
 
 def _header(data: bytes) -> dict[str, Any]:
     """A log's first line, unchecked but for what must be in it."""
-    if not data.strip(b"\0"):
-        raise EmptyLog("It is empty.")
     top = read_first(data)
+    if not top and frame.is_unfinished(data):
+        raise EmptyLog("It is empty.")
     version = top.get("hierstore")
     if isinstance(version, int) and version > FORMAT:
         raise UnfitLog(f"It has format {version}, and this version of hierstore reads up to {FORMAT}.")

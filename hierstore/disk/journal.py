@@ -16,30 +16,36 @@ from hierstore.values import encode, loads
 SUFFIX = b".json"
 
 
-def begin(layout: Layout, record: dict[str, Any], *, power: bool) -> bytes:
-    """Write a record down; from here on the work will be done, by us or by the next to open the store."""
+def begin(layout: Layout, record: dict[str, Any]) -> bytes:
+    """Write a record down; from here on the work will be done, by us or by the next to open the store.
+
+    It is on the medium when this returns, in either durability: the files that the work touches get there in any order,
+    and without the record a power cut would leave half of it.
+    """
     scratch = layout.scratch(b".part")
     path = scratch.removesuffix(b".part") + SUFFIX
     try:
         fd = files.create(scratch, layout.file_mode)
         try:
             files.write_all(fd, encode(record, "journal") + b"\n")
-            if power:
-                files.sync(fd)
+            files.sync(fd)
         finally:
             files.close(fd)
         files.rename(scratch, path)
     except OSError:
         files.remove(scratch)
         raise
-    if power:
-        files.sync_directory(layout.tmp)
+    files.sync_directory(layout.tmp)
     return path
 
 
 def finish(path: bytes) -> None:
-    """The work is done."""
+    """The work is done, and on the medium.
+
+    So is the record's end when this returns: if it came back after a power cut, what was done since would be undone.
+    """
     files.remove(path)
+    files.sync_directory(os.path.dirname(path))
 
 
 def pending(layout: Layout) -> list[bytes]:

@@ -53,7 +53,15 @@ class Layout:
         """A new name for a file being built."""
         return b"%b/%b%b" % (self.tmp, clock.new_id().encode(), suffix)
 
-    def make_folder(self, path: bytes, power: bool) -> None:
+    def relative(self, path: bytes) -> str:
+        """Where a file of the store is, as a record says it: the folder may be elsewhere when it is read."""
+        return os.fsdecode(os.path.relpath(path, self.root))
+
+    def absolute(self, name: str) -> bytes:
+        """The file of which a record says that."""
+        return os.path.join(self.root, os.fsencode(name))
+
+    def make_folder(self, path: bytes, *, power: bool) -> None:
         """Make the folder that a log goes in."""
         folder = os.path.dirname(path)
         if not files.exists(folder):

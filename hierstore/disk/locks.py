@@ -148,7 +148,7 @@ class LockTable:
 
     def _open_file(self, path: bytes) -> int:
         fd = files.open_file(path, files.LOCK, self._file_mode)
-        if self._file_mode & 0o077 and files.fstat(fd).st_uid == os.geteuid():
+        if self._file_mode & 0o077 and files.HAS_OWNERS and files.fstat(fd).st_uid == os.geteuid():
             # A shared root's, whatever the umask.
             os.fchmod(fd, self._file_mode)
         return fd

@@ -117,19 +117,24 @@ def parse_log(
         known: pasts that were read already; what is read is added.
 
     Raises:
-        SessionNotFound: the file is empty or all zeros: what a power cut leaves of a log that was never synced.
+        SessionNotFound: the file is what a power cut leaves of a log that was never synced: empty, zeros, half a beginning.
         CorruptLog: not even the header and the first commit are whole.
         FormatTooNew: a later version wrote it.
         UnreadableLog: the past of a fork cannot be read.
     """
     name = os.fsdecode(path)
-    if not data.strip(b"\0"):
+    if not data:
         raise SessionNotFound(f"There is no session {session_id!r} (its file is empty).", session_id=session_id)
     start = data.find(b"\n") + 1
     top = _header(data[:start], session_id, path)
     skipped = _skipped(top)
     found = frame.scan(data, 0, -1, skipped or 0)
     if found.seq < 1:
+        if frame.is_unfinished(data):
+            raise SessionNotFound(
+                f"There is no session {session_id!r} (the power went before its file was written).",
+                session_id=session_id,
+            )
         raise CorruptLog(
             f"The log {name} of session {session_id!r} is damaged at its beginning.",
             session_id=session_id, path=name, offset=found.end,
@@ -288,10 +293,12 @@ def _fold_past(data: bytes, past: Past, session_id: str, before: History, count:
     return _Loaded(state.history_at(past.revision)[0], past.kept, None)
 
 
-def append_offline(path: bytes, session_id: str, decide: Callable[[State], Sequence[Mapping[str, Any]]]) -> bool:
+def append_offline(
+    path: bytes, session_id: str, decide: Callable[[State], Sequence[Mapping[str, Any]]], *, sync: bool = False
+) -> bool:
     """Commit events to a log that no session's name points to, as one in the trash; none is no commit.
 
-    The caller keeps others away.
+    The caller keeps others away. With ``sync`` they are on the medium when this returns.
 
     Returns:
         False when the log, or a fork's past, is damaged or missing; it is then left as it is.
@@ -310,6 +317,8 @@ def append_offline(path: bytes, session_id: str, decide: Callable[[State], Seque
             files.ftruncate(fd, parsed.end)
             line, _ = frame.seal(commit(events, parsed.state.revision + 1, clock.now()), parsed.chain)
             files.write_all(fd, line)
+            if sync:
+                files.sync(fd)
         return True
     finally:
         files.close(fd)
@@ -324,13 +333,14 @@ def replace_log(layout: Layout, path: bytes, data: bytes, floor_ns: int) -> None
     scratch = layout.scratch(b".repair")
     fd = files.create(scratch, layout.file_mode)
     try:
-        files.write_all(fd, data)
-        files.raise_mtime(fd, max(floor_ns, files.stat(path).st_mtime_ns))
-        files.sync(fd)
+        try:
+            files.write_all(fd, data)
+            files.raise_mtime(fd, scratch, max(floor_ns, files.stat(path).st_mtime_ns))
+            files.sync(fd)
+        finally:
+            files.close(fd)
         files.replace(scratch, path)
     except BaseException:
         files.remove(scratch)
         raise
-    finally:
-        files.close(fd)
     files.sync_directory(os.path.dirname(path))

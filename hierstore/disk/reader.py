@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hierstore.disk.locks import LockTable
 
 MAX_ATTEMPTS = 5
+_BEGINNING_BYTES = 2**12
 
 
 class Reader:
@@ -72,8 +73,11 @@ class Reader:
                 return False
             fd = files.open_regular(path, files.READ)
             try:
-                # A power cut may leave zeros for a log that was never synced.
-                return files.read(fd, 1, 0) != b"\0"
+                beginning = files.read(fd, _BEGINNING_BYTES, 0)
+                # Nearly every log has both of its first lines there.
+                if b"\0" not in beginning and beginning.count(b"\n") > 1:
+                    return True
+                return not frame.is_unfinished(files.read(fd, files.fstat(fd).st_size, 0))
             finally:
                 files.close(fd)
         except FileNotFoundError:
@@ -138,9 +142,11 @@ class Reader:
         else:
             self.lock(entry)
         try:
-            found, data, base = self.read_bytes(entry)
-            if not self._keeps_open:
-                self._logs.close(entry)
+            try:
+                found, data, base = self.read_bytes(entry)
+            finally:
+                if not self._keeps_open:
+                    self._logs.close(entry)
             entry.stripe.release_file()
             # Parsed after other processes were let in; this process's threads still wait for the mutex.
             return self.digest(entry, found, data, base)[0]

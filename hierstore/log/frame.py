@@ -23,6 +23,9 @@ EVENTS_START = b'{"events":'
 
 _crc32 = zlib.crc32
 # JSON holds no raw newline, so this is the end of a line and nothing within one.
+_SECTOR_BYTES = 512
+"""The least that a medium writes at once; of larger sectors it is a part."""
+
 _SEQ = re.compile(rb',"seq":([0-9]+),"crc":"[0-9a-f]{8}"}\n')
 
 
@@ -57,6 +60,25 @@ class Scan(NamedTuple):
 def seqs(lines: bytes, begin: int, end: int) -> list[int]:
     """The seq of each of some valid lines."""
     return [int(found[1]) for found in _SEQ.finditer(lines, begin, end)]
+
+
+def is_unfinished(data: bytes) -> bool:
+    """Whether a file is what a power cut leaves of a log that was never synced, and so of no session.
+
+    The header and the first commit are written at once, before the log has its name, and the medium takes that in whole
+    sectors, in any order: what it did not take is the end of the file, from the border of a sector on, or sectors of
+    zeros. (A log has no zeros in it.) Whatever else is wrong with a beginning is damage to what was whole once.
+
+    Args:
+        data: all of the file's bytes.
+    """
+    end = data.find(b"\n", data.find(b"\n") + 1) + 1 if b"\n" in data else 0
+    if not end and len(data) % _SECTOR_BYTES == 0:
+        return True
+    beginning = data[:end] if end else data
+    return any(
+        not beginning[place : place + _SECTOR_BYTES].strip(b"\0") for place in range(0, len(beginning), _SECTOR_BYTES)
+    )
 
 
 def scan(data: bytes, chain: int, seq: int, skipped: int = 0) -> Scan:

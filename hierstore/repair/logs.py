@@ -148,7 +148,7 @@ def _report(run: Run, place: Place, verdict: Verdict, data: bytes) -> None:
     elif not data:
         detail = "An empty file, left by a power cut, is removed; it was no session."
     elif verdict.kind == "empty_log":
-        detail = f"A file of {len(data)} zeros, left by a power cut, is in quarantine/; it was no session."
+        detail = f"What a power cut left of a log's beginning, {len(data)} bytes, is in quarantine/; it was no session."
     else:
         detail = (
             f"Not even its beginning is sound: all of it, {len(data)} bytes, is in quarantine/, and there is no session"
@@ -189,12 +189,12 @@ def _put_in_place(run: Run, place: Place) -> None:
 
 def _move(run: Run, place: Place, right: bytes) -> None:
     engine = run.engine
-    engine.layout.make_folder(right, engine.power)
+    engine.layout.make_folder(right, power=True)
     stripe = engine.locks.stripes[stripe_of(place.session_id)]
     fd = files.open_regular(place.path, files.APPEND)
     try:
         # A log of this name that was deleted may have had any stamp up to the one that the lock's file keeps.
-        files.raise_mtime(fd, files.fstat(stripe.fd).st_mtime_ns)
+        files.raise_mtime(fd, place.path, files.fstat(stripe.fd).st_mtime_ns)
     finally:
         files.close(fd)
     # As for a fork: the log comes last, and is the session.

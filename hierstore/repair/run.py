@@ -72,10 +72,10 @@ class Run:
         layout = self.engine.layout
         for number in stripes:
             # As when a session is deleted: the next log of this name must not have a stamp that this one had.
-            fd = self.engine.locks.stripes[number].fd
-            found, floor = files.lstat(path), files.fstat(fd)
+            stripe = self.engine.locks.stripes[number]
+            found, floor = files.lstat(path), files.fstat(stripe.fd)
             if found.st_mtime_ns > floor.st_mtime_ns:
-                files.utime(fd, ns=(floor.st_atime_ns, found.st_mtime_ns))
+                files.set_mtime(stripe.fd, stripe.path, found.st_mtime_ns)
         layout.quarantine_file(path)
         files.sync_directory(layout.quarantine)
         files.sync_directory(os.path.dirname(path))

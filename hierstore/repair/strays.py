@@ -94,10 +94,11 @@ def _clear_file(run: Run, path: bytes) -> None:
     with _locked(run.engine, path) as is_ours:
         if not is_ours:
             return
-        if not run.dry_run and found.st_size:
-            run.put_aside(path)
-        elif not run.dry_run:
-            files.remove(path)
+    # The tree's lock is held: whoever builds takes it to begin.
+    if not run.dry_run and found.st_size:
+        run.put_aside(path)
+    elif not run.dry_run:
+        files.remove(path)
     where = f"all of it, {found.st_size} bytes, is in quarantine/" if found.st_size else "it was empty, and is removed"
     run.did("stray", None, path, f"Its builder is dead: {where}.")
 

@@ -76,6 +76,7 @@ class Intake:
         self._engine = engine
         self._options = options
         self._sessions: dict[str, Arriving] = {}
+        self._floor_ns = 0
         self._pasts: list[list[Message]] = []
         self._past_files: dict[tuple[int, int], tuple[bytes, Past]] = {}
         self._stem = b""
@@ -114,7 +115,8 @@ class Intake:
         """Whether a record is of this import."""
         try:
             record = journal.load(path) or {}
-            return any(str(row[1]).startswith(os.fsdecode(self._stem)) for row in record["sessions"])
+            stem = self._engine.layout.relative(self._stem)
+            return any(str(row[1]).startswith(stem) for row in record["sessions"])
         except NO_COMMIT:
             # It says nothing that anybody could do.
             return False
@@ -247,7 +249,7 @@ class Intake:
         engine = self._engine
         item.nonce = os.urandom(8).hex()
         # The mtime of a log that had this name before is not known yet; this one's stamps must never equal its.
-        item.floor_ns = int(clock.now() * 1e9) + _AHEAD_NS
+        item.floor_ns = max(int(clock.now() * 1e9) + _AHEAD_NS, self._floor_ns)
         item.noted, item.bound = [], set()
         rewrite = Rewrite(item, parent_id, ids, refs=self._options.refs)
         top = header(session_id, item.nonce, clock.now(), item.floor_ns, item.skipped)
@@ -257,9 +259,9 @@ class Intake:
             for body in bodies(top, map(rewrite.commit, commits)):
                 line, chain = frame.seal(body, chain)
                 files.write_all(fd, line)
-            files.raise_mtime(fd, item.floor_ns)
-            if engine.power:
-                files.sync(fd)
+            files.raise_mtime(fd, item.path, item.floor_ns)
+            # In either durability: a record that is on the medium will give it its name.
+            files.sync(fd)
         finally:
             files.close(fd)
 
@@ -317,6 +319,8 @@ class Intake:
         self, taken: Taken, order: Sequence[str], ids: dict[str, str], skipped: set[str]
     ) -> tuple[dict[str, str], set[str]]:
         """What to do about ids that exist."""
+        # Otherwise a log that was stamped in the future would keep its id from coming in until then.
+        self._floor_ns = max(self._floor_ns, taken.floor_ns)
         if taken.ids and self._options.on_conflict == "refuse":
             raise SessionExists(
                 f"There is a session {taken.ids[0]!r} already; nothing was imported.", session_id=taken.ids[0]
@@ -382,8 +386,7 @@ class Intake:
             append_offline(item.path, item.source_id, lambda _: [event("child", id=child_id) for child_id in missing])
             fd = files.open_regular(item.path, files.APPEND)
             try:
-                files.raise_mtime(fd, item.floor_ns)
-                if self._engine.power:
-                    files.sync(fd)
+                files.raise_mtime(fd, item.path, item.floor_ns)
+                files.sync(fd)
             finally:
                 files.close(fd)

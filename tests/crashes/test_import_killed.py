@@ -120,7 +120,7 @@ def leave_half_done(root: Path, name: str, bundle: Bundle, moves: int) -> None:
     def hook(_number: int, called: str, call: Any, args: tuple[Any, ...]) -> Any:
         nonlocal left
         answer = call()
-        if called == "link" and b"/sessions/" in args[1] and args[1].endswith(b".jsonl"):
+        if called == "rename" and b"/sessions/" in args[1] and args[1].endswith(b".jsonl"):
             left -= 1
             if not left:
                 die()
@@ -183,7 +183,7 @@ def join_and_die(root: Path, bundle: Bundle) -> None:
     def hook(_number: int, called: str, call: Any, args: tuple[Any, ...]) -> Any:
         nonlocal left
         answer = call()
-        if called == "link" and b"/sessions/" in args[1] and args[1].endswith(b".jsonl"):
+        if called == "rename" and b"/sessions/" in args[1] and args[1].endswith(b".jsonl"):
             left -= 1
             if not left:
                 die()

@@ -273,7 +273,7 @@ def test_a_second_import_while_the_first_waits_to_be_finished_changes_nothing_of
         calls = list_calls(lambda: CASES["refuse"].run(store, bundle))
     shutil.rmtree(root)
     # The last log's way to its place fails: the others have theirs, and the record waits.
-    last = [call for call in calls if call.name == "link"][-1]
+    last = [call for call in calls if call.name == "rename"][-1]
     with prepared(root, "refuse") as store:
         with hooked(failing(last, eio)), pytest.raises(WriteFailed):
             CASES["refuse"].run(store, bundle)
