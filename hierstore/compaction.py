@@ -20,7 +20,7 @@ from hierstore.disk.cache import Entry
 from hierstore.disk.durable import Durable
 from hierstore.disk.engine import Engine
 from hierstore.disk.logfile import NO_COMMIT, Parsed, first_state, read_first
-from hierstore.errors import HierstoreError, InvalidRecord, SessionNotFound, StoreClosed, UnreadableLog
+from hierstore.errors import HierstoreError, InvalidRecord, SessionNotFound, StoreClosed, UnreadableLog, quoted
 from hierstore.log import frame
 from hierstore.log.compact import EPOCHS, compacted, differs
 from hierstore.log.events import header, parse
@@ -75,7 +75,7 @@ def compact(engine: Engine, entry: Entry, keep: str) -> CompactReport:
         SessionNotFound, CorruptLog, WriteFailed, …: the log is as it was.
     """
     if keep not in KEEP:
-        raise InvalidRecord(f"keep is 'snapshots' or 'present', not {keep!r}.", where="keep")
+        raise InvalidRecord(f"keep is 'snapshots' or 'present', not {quoted(keep)}.", where="keep")
     engine.check_writable()
     began = time.monotonic()
     for attempt in range(_ATTEMPTS):
@@ -103,7 +103,7 @@ def compact(engine: Engine, entry: Entry, keep: str) -> CompactReport:
 def compact_all(engine: Engine, keep: str) -> CompactAllReport:
     """Compact every session's log, one after the other; one that cannot be keeps none from the others."""
     if keep not in KEEP:
-        raise InvalidRecord(f"keep is 'snapshots' or 'present', not {keep!r}.", where="keep")
+        raise InvalidRecord(f"keep is 'snapshots' or 'present', not {quoted(keep)}.", where="keep")
     engine.check_writable()
     reports: list[CompactReport] = []
     errors: list[SessionError] = []

@@ -159,6 +159,7 @@ class Departed:
     def _maybe_names(self) -> list[bytes] | None:
         """The logs in the trash, the first deleted first; None when there is no trash to look at."""
         try:
+            files.check_folder(self._layout.trash)
             with files.scandir(self._layout.trash) as entries:
                 names = sorted(entry.name for entry in entries if entry.name.endswith(SUFFIX))
         except OSError:
@@ -174,7 +175,8 @@ class Departed:
         """
         try:
             seen = follow.read_on(self._places.path_of((TRASH, name)), None, 0)
-        except FileNotFoundError:
+        except OSError:
+            # Gone; or no descriptor was left, or somebody has it open: it is asked about again at the next look.
             return True
         except UNREADABLE:
             seen = None

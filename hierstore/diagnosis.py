@@ -14,7 +14,8 @@ from hierstore.disk.logfile import NO_COMMIT, Parsed, parse_log
 from hierstore.errors import CorruptLog, HierstoreError
 from hierstore.log import frame
 from hierstore.log.events import parse
-from hierstore.model import PLAIN_KEYS
+from hierstore.log.grammar import maybe_fault
+from hierstore.model import Message
 from hierstore.naming import check_id
 
 _ID_KEYS = {
@@ -173,8 +174,11 @@ def _is_event(event: Mapping[str, Any]) -> bool:
         ValueError, KeyError, TypeError: it cannot.
     """
     kind = event["type"]
-    if not isinstance(kind, str) or (kind == "message" and not event.keys() >= PLAIN_KEYS):
+    if not isinstance(kind, str) or maybe_fault(event) is not None:
         return False
+    if kind == "message":
+        # What is nested deeper than can be written again is no message either.
+        Message._of_record({key: value for key, value in event.items() if key != "type"})
     maybe_id = event.get(_ID_KEYS[kind]) if kind in _ID_KEYS else None
     return maybe_id is None or check_id(maybe_id) == maybe_id
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hierstore import clock
-from hierstore.errors import InvalidRecord
+from hierstore.errors import InvalidRecord, quoted
 from hierstore.log.events import Draft
 from hierstore.model import Message
 from hierstore.values import MAX_BYTES, check_json, check_text, encode, json_object, maybe_text, plain
@@ -65,6 +65,6 @@ def draft_of(item: object) -> Draft:
         )
     for key in ("role", "content"):
         if key not in item:
-            raise InvalidRecord(f"The message {str(item)[:60]!r} has no {key}; nothing was written.", where=key)
+            raise InvalidRecord(f"The message {quoted(item)[:60]} has no {key}; nothing was written.", where=key)
     fields = {key: value for key, value in item.items() if key not in _MESSAGE_KEYS}
     return draft(item["role"], item["content"], item.get("message_id"), item.get("metadata"), fields)

@@ -33,6 +33,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_MOST_QUOTED = 200
+
 
 class HierstoreError(Exception):
     """The base of all errors of the store.
@@ -48,7 +50,7 @@ class HierstoreError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by message and facts: the default would call the class with the message alone."""
-        facts = {name: value if _survives(value) else repr(value) for name, value in self.__dict__.items()}
+        facts = {name: value if _survives(value) else quoted(value) for name, value in self.__dict__.items()}
         return _rebuild, (type(self), str(self), facts)
 
 
@@ -58,9 +60,19 @@ def _survives(value: object) -> bool:
 
     try:
         pickle.dumps(value)
-    except (pickle.PicklingError, TypeError, AttributeError):
+    except Exception:  # noqa: BLE001  # its own methods are asked, and may raise anything
         return False
     return True
+
+
+def quoted(value: object) -> str:
+    """A caller's argument for a sentence: never itself an error, nor longer than a sentence may be."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # An integer of thousands of digits, or nested too deep to be written out.
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}…"
 
 
 def _rebuild(cls: type[HierstoreError], message: str, facts: dict[str, Any]) -> HierstoreError:

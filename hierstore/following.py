@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from hierstore import clock
 from hierstore.departed import Departed
-from hierstore.disk import files, follow
+from hierstore.disk import files, follow, refusals
 from hierstore.disk.engine import Engine
 from hierstore.disk.follow import UNREADABLE, Seen
 from hierstore.disk.hints import TRASH, Hints, Key
@@ -69,7 +69,7 @@ class Following:
             pass
 
     def _count_all(self) -> None:
-        for folder in [self._only[0]] if self._only else files.names(self._layout.sessions):
+        for folder in [self._only[0]] if self._only else self._folders():
             for name in self._names_in(folder) - self._places.here.get(folder, {}).keys():
                 key = (folder, name)
                 try:
@@ -78,6 +78,12 @@ class Following:
                     position = Position(_id_by(name), "", Told(is_unreadable=True))
                 if position is not None:
                     self._places.put(key, position)
+
+    def _folders(self) -> list[bytes]:
+        try:
+            return list(files.names(self._layout.sessions))
+        except OSError as error:
+            raise refusals.folder_unreadable(error, self._layout.sessions) from error
 
     def start_from(self, positions: Iterable[Position]) -> None:
         """Go on from positions; everything else is told from its beginning."""
@@ -246,6 +252,7 @@ class Following:
     def rescan(self) -> bool:
         """Look at everything, bit by bit; False when ``sessions/`` is not there."""
         try:
+            files.check_folder(self._layout.sessions)
             with files.scandir(self._layout.sessions) as entries:
                 folders = [entry.name for entry in entries] if self._only is None else [self._only[0]]
         except OSError:

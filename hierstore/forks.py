@@ -53,7 +53,6 @@ def fork(
             past = _share_past(engine, parent, state, child, revision, count) if count else ()
             # In either durability the parent's log is on the medium, up to here, before the fork can be: a power cut must
             # not take the beginning of a history from under the rest of it.
-            durable.add(parent)
             note_child(engine, parent, session_id, durable)
             engine.create(child, facts, durable, (history, count), past)
         except (OSError, HierstoreError):
@@ -76,7 +75,7 @@ def _share_past(
         number = len(state.facts.past)
         sources = [past_path(parent.path, past.file) for past in state.facts.past]
         pasts = [past._replace(file=place) for place, past in enumerate(state.facts.past)]
-        pasts.append(Past(number, size, parent.chain, revision, count))
+        pasts.append(Past(number, size, parent.chain, revision, count, parent.nonce))
         if all(_link(source, past_path(child.path, place)) for place, source in enumerate([*sources, parent.path])):
             if engine.power:
                 # The links before the log that needs them: that one comes last, and is the fork.
@@ -119,7 +118,8 @@ def write_past(
     The file is in place and synced when this returns; it counts once an event in the owner's log says so.
     """
     at = clock.now()
-    lines, chain = first_lines(session_id, os.urandom(8).hex(), at, commit([event("created")], 1, at))
+    nonce = os.urandom(8).hex()
+    lines, chain = first_lines(session_id, nonce, at, commit([event("created")], 1, at))
     parts = [lines]
     for revision, message in enumerate(messages, 2):
         record = encode(message._record(), "message")
@@ -141,7 +141,7 @@ def write_past(
         files.remove(scratch)
         raise
     files.sync_directory(os.path.dirname(target))
-    return Past(number, len(data), chain, len(messages) + 1, len(messages))
+    return Past(number, len(data), chain, len(messages) + 1, len(messages), nonce)
 
 
 def detach(engine: Engine, owner: Entry, durable: Durable) -> None:

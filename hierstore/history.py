@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, overload
 
+from hierstore.errors import CorruptLog
 from hierstore.model import PLAIN_KEYS, Message
 from hierstore.values import loads
 
@@ -71,6 +72,22 @@ class _Lines:
             begin, place = end, place + count
 
     def _decode(self) -> list[Message]:
+        """The messages.
+
+        Raises:
+            CorruptLog: a line is sealed, and yet no message: not this library wrote it.
+        """
+        try:
+            messages = self._decoded()
+            if len(messages) != self.count:
+                raise ValueError("not a message a line")
+            return messages
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise CorruptLog(
+                "A log has a line that is sealed and yet no message.", session_id="", path="", offset=self.begin
+            ) from error
+
+    def _decoded(self) -> list[Message]:
         commits = loads(b"[" + self.text[self.begin : self.end - 1].replace(b"\n", b",") + b"]")
         messages = []
         for commit in commits:

@@ -75,8 +75,10 @@ class Keeping(Looking):
         """What is in the trash, the first deleted first."""
         from hierstore import trash
 
-        with self._trash_errors(None):
+        try:
             return trash.listed(self._engine)
+        except OSError as error:
+            raise refusals.folder_unreadable(error, self._engine.layout.trash) from error
 
     def purge(self, session_id: str | None = None, *, max_age_days: float | None = None) -> tuple[str, ...]:
         """Remove what is in the trash for good: its bytes are gone, but for those that a living fork shows.

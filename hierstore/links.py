@@ -9,7 +9,7 @@ from typing import Any, Final
 from hierstore import clock
 from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Engine
-from hierstore.errors import InvalidRecord, SessionNotFound
+from hierstore.errors import InvalidRecord, SessionNotFound, quoted
 from hierstore.log.events import event
 from hierstore.log.state import State
 from hierstore.tree import BAD_LOG, session_ids
@@ -77,9 +77,9 @@ def _number(name: str, item: object) -> int | float:
         or (isinstance(item, float) and not math.isfinite(item))
     ):
         raise InvalidRecord(
-            f"The counter {name!r} is a finite number, not {item!r}; nothing was written.", where="usage"
+            f"The counter {quoted(name)} is a finite number, not {quoted(item)}; nothing was written.", where="usage"
         )
-    number: int | float = plain(item, f"counter {name!r}")
+    number: int | float = plain(item, f"counter {quoted(name)}")
     return number
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from hierstore.disk.index import listing
 from hierstore.disk.index.index import Index
 from hierstore.disk.index.listing import ORDERS, Cursor, Filter, Order
-from hierstore.errors import InvalidRecord
+from hierstore.errors import InvalidRecord, quoted
 from hierstore.model import SessionInfo
 from hierstore.pages import Page
 from hierstore.values import encode, loads, text_set
@@ -26,7 +26,7 @@ def sessions(index: Index, wanted: Filter, order: str, limit: int, after: str | 
     """
     by = ORDERS.get(order) if isinstance(order, str) else None
     if by is None:
-        raise InvalidRecord(f"order is one of {', '.join(ORDERS)}, not {order!r}.", where="order")
+        raise InvalidRecord(f"order is one of {', '.join(ORDERS)}, not {quoted(order)}.", where="order")
     limit = check_limit(limit)
     cursor = None if after is None else _cursor(after, order, by)
     found = index.listing(lambda view: listing.page(view, wanted, by, limit, cursor))
@@ -40,8 +40,19 @@ def check_limit(limit: object) -> int:
         InvalidRecord: no number from 1 to 10,000.
     """
     if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_LIMIT:
-        raise InvalidRecord(f"limit is a number from 1 to {MAX_LIMIT:,}, not {limit!r}.", where="limit")
+        raise InvalidRecord(f"limit is a number from 1 to {MAX_LIMIT:,}, not {quoted(limit)}.", where="limit")
     return limit
+
+
+def maybe_flag(value: object, where: str) -> bool | None:
+    """Whether sessions must be so, must not, or None.
+
+    Raises:
+        InvalidRecord: it is something else.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    raise InvalidRecord(f"{where} is True, False or None, not {quoted(value)}.", where=where)
 
 
 def labels_of(label: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -75,7 +86,7 @@ def read(text: object) -> list[Any]:
 
 def no_cursor(text: object) -> InvalidRecord:
     """The refusal of what is no cursor."""
-    return InvalidRecord(f"after is no cursor of such a page: {text!r:.100}.", where="after")
+    return InvalidRecord(f"after is no cursor of such a page: {quoted(text)}.", where="after")
 
 
 def _cursor(text: str, order: str, by: Order) -> Cursor:

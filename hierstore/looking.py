@@ -68,15 +68,16 @@ class Looking:
         """
         from hierstore import listing
         from hierstore.disk.index.listing import Filter
+        from hierstore.values import maybe_text
 
         wanted = Filter(
             parent=None if isinstance(parent, type(...)) else id_of(parent),
             roots=roots or parent is None,
             labels=listing.labels_of(label),
-            kind=kind,
-            pinned=pinned,
-            suspended=suspended,
-            archived=archived,
+            kind=maybe_text(kind, "kind"),
+            pinned=listing.maybe_flag(pinned, "pinned"),
+            suspended=listing.maybe_flag(suspended, "suspended"),
+            archived=listing.maybe_flag(archived, "archived"),
         )
         return listing.sessions(self._opened_index(), wanted, order, limit, after)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 
-from hierstore.errors import InvalidSessionId
+from hierstore.errors import InvalidSessionId, quoted
 
 MAX_ID_CHARS = 512
 STRIPES = 256
@@ -28,7 +28,7 @@ def check_id(session_id: object) -> str:
     """
     if not isinstance(session_id, str):
         raise InvalidSessionId(
-            f"A session id is a string, not {type(session_id).__name__}.", session_id=repr(session_id)[:80]
+            f"A session id is a string, not {type(session_id).__name__}.", session_id=quoted(session_id)[:80]
         )
     if not 0 < len(session_id) <= MAX_ID_CHARS:
         raise InvalidSessionId(

@@ -9,7 +9,7 @@ from hierstore import clock
 from hierstore.disk import files, refusals
 from hierstore.disk.engine import Engine
 from hierstore.disk.logfile import SUFFIX, past_path, read_header
-from hierstore.errors import InvalidRecord, SessionNotFound
+from hierstore.errors import InvalidRecord, SessionNotFound, quoted
 from hierstore.forks import detach, detach_trashed
 from hierstore.trash import Trashed, finish_pending, past_numbers, trashed
 
@@ -51,7 +51,7 @@ def latest_time(max_age_days: object, where: str) -> float:
     is_number = isinstance(max_age_days, int | float) and not isinstance(max_age_days, bool)
     # The second is for NaN; math.isnan takes no large int.
     if not is_number or max_age_days != max_age_days:
-        raise InvalidRecord(f"{where} is a number of days, not {max_age_days!r}.", where=where)
+        raise InvalidRecord(f"{where} is a number of days, not {quoted(max_age_days)}.", where=where)
     days: float = min(max_age_days, 1e12)  # type: ignore[call-overload]
     return clock.now() - days * 86400 if days > 0 else -math.inf
 

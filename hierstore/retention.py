@@ -21,7 +21,7 @@ from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Engine
 from hierstore.disk.locks import TREE
 from hierstore.disk.logfile import NO_COMMIT, parse_log, past_path
-from hierstore.errors import InvalidRecord, LockTimeout, SessionNotFound, UnreadableLog
+from hierstore.errors import InvalidRecord, LockTimeout, SessionNotFound, UnreadableLog, quoted
 from hierstore.log.state import State
 from hierstore.purge import latest_time
 from hierstore.reports import PruneReport, SessionError
@@ -77,7 +77,7 @@ def _count(number: object, where: str) -> float:
     if number is None:
         return math.inf
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise InvalidRecord(f"{where} is a whole number of 0 or more, or None, not {number!r}.", where=where)
+        raise InvalidRecord(f"{where} is a whole number of 0 or more, or None, not {quoted(number)}.", where=where)
     return number
 
 
@@ -373,7 +373,9 @@ def prune(
     if not dry_run:
         engine.check_writable()
     if keep is not None and not callable(keep):
-        raise InvalidRecord(f"keep is called with route keys and a session; {keep!r} cannot be called.", where="keep")
+        raise InvalidRecord(
+            f"keep is called with route keys and a session; {quoted(keep)} cannot be called.", where="keep"
+        )
     run = _Prune(engine, keep, handle)
     doomed = _decide(run.seen, allowed, run.ask)
     pruned: list[str] = []

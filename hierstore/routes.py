@@ -16,7 +16,7 @@ from hierstore.disk import files, refusals
 from hierstore.disk.cache import Entry
 from hierstore.disk.durable import Durable
 from hierstore.disk.engine import Engine
-from hierstore.errors import InvalidRecord, SessionNotFound
+from hierstore.errors import InvalidRecord, SessionNotFound, quoted
 from hierstore.log.events import event
 from hierstore.log.registry import Lead, Registry
 from hierstore.log.state import State
@@ -191,12 +191,14 @@ def check_policy(reset_idle_s: object, reset_hour: object) -> None:
         isinstance(reset_idle_s, bool) or not isinstance(reset_idle_s, int | float) or not reset_idle_s > 0
     ):
         raise InvalidRecord(
-            f"reset_idle_s is a positive number of seconds, not {reset_idle_s!r}.", where="reset_idle_s"
+            f"reset_idle_s is a positive number of seconds, not {quoted(reset_idle_s)}.", where="reset_idle_s"
         )
     if reset_hour is not None and (
         isinstance(reset_hour, bool) or not isinstance(reset_hour, int) or not 0 <= reset_hour <= 23
     ):
-        raise InvalidRecord(f"reset_hour is an hour of the day from 0 to 23, not {reset_hour!r}.", where="reset_hour")
+        raise InvalidRecord(
+            f"reset_hour is an hour of the day from 0 to 23, not {quoted(reset_hour)}.", where="reset_hour"
+        )
 
 
 def _is_over(updated_at: float, reset_idle_s: float | None, reset_hour: int | None) -> bool:

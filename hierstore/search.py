@@ -10,7 +10,7 @@ from hierstore.disk import files
 from hierstore.disk.index import searching
 from hierstore.disk.index.searching import Hit, Position, Wanted
 from hierstore.disk.logfile import parse_log
-from hierstore.errors import HierstoreError, InvalidRecord
+from hierstore.errors import HierstoreError, InvalidRecord, quoted
 from hierstore.listing import check_limit, no_cursor, read, written
 from hierstore.pages import Page, SearchHit
 from hierstore.values import text_set
@@ -53,7 +53,7 @@ def search(
         raise InvalidRecord(f"A query is text, not {type(query).__name__}.", where="query")
     limit = check_limit(limit)
     if not isinstance(context, int) or not 0 <= context <= MAX_CONTEXT:
-        raise InvalidRecord(f"context is a number from 0 to {MAX_CONTEXT}, not {context!r}.", where="context")
+        raise InvalidRecord(f"context is a number from 0 to {MAX_CONTEXT}, not {quoted(context)}.", where="context")
     position = None if after is None else _position(after)
     asked = parse(query, operators=operators)
     wanted_words = expression(asked)

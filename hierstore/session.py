@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hierstore import clock, links, settings, snapshots, tree
 from hierstore.drafts import draft, draft_of
-from hierstore.errors import InvalidRecord, RevisionConflict
+from hierstore.errors import InvalidRecord, RevisionConflict, quoted
 from hierstore.log.events import event
 from hierstore.log.state import State
 from hierstore.model import Message, ShareGrant, Snapshot
@@ -108,7 +108,7 @@ class Session(SessionView):
         revision = self.revision
         if expected_revision is not None and expected_revision != revision:
             raise RevisionConflict(
-                f"Session {self.id!r} is at revision {revision}, not {expected_revision}.",
+                f"Session {self.id!r} is at revision {revision}, not {quoted(expected_revision)}.",
                 session_id=self.id,
                 expected=expected_revision,
                 actual=revision,

@@ -7,7 +7,7 @@ from typing import Any
 
 from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Engine
-from hierstore.errors import InvalidRecord
+from hierstore.errors import InvalidRecord, quoted
 from hierstore.log.events import event
 from hierstore.log.handlers import merged
 from hierstore.log.state import State
@@ -19,7 +19,7 @@ _FLAGS = ("pinned", "archived", "suspended")
 def set_title(engine: Engine, entry: Entry, title: str | None, source: str) -> None:
     """Set or clear the title; a program's never replaces a person's."""
     if source not in ("user", "auto"):
-        raise InvalidRecord(f"A title's source is 'user' or 'auto', not {source!r}.", where="source")
+        raise InvalidRecord(f"A title's source is 'user' or 'auto', not {quoted(source)}.", where="source")
     title = maybe_text(title, "title")
     wanted = (title, None if title is None else source)
 
@@ -46,7 +46,7 @@ def update(
     for name, flag in flags.items():
         if flag is not None:
             if not isinstance(flag, bool):
-                raise InvalidRecord(f"{name} is True or False, not {flag!r}.", where=name)
+                raise InvalidRecord(f"{name} is True or False, not {quoted(flag)}.", where=name)
             change[name] = flag
     if labels is not None:
         change["labels"] = list(text_set(labels, "labels"))

@@ -15,7 +15,7 @@ from hierstore import clock
 from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Engine
 from hierstore.disk.logfile import read_header
-from hierstore.errors import InvalidRecord, SessionNotFound, ShareNotFound
+from hierstore.errors import InvalidRecord, SessionNotFound, ShareNotFound, quoted
 from hierstore.log.events import event
 from hierstore.log.facts import Grant
 from hierstore.model import ShareGrant
@@ -60,10 +60,10 @@ def share(
 
 def _checked(role: object, expires_in_s: object, subtree: object, frozen: object) -> dict[str, Any]:
     if role not in ROLES:
-        raise InvalidRecord(f"A share's role is 'read' or 'append', not {role!r}.", where="role")
+        raise InvalidRecord(f"A share's role is 'read' or 'append', not {quoted(role)}.", where="role")
     for name, flag in (("subtree", subtree), ("frozen", frozen)):
         if not isinstance(flag, bool):
-            raise InvalidRecord(f"{name} is True or False, not {flag!r}.", where=name)
+            raise InvalidRecord(f"{name} is True or False, not {quoted(flag)}.", where=name)
     if frozen and role == "append":
         raise InvalidRecord(
             "A frozen share cannot have the role 'append': it would not show what it adds.", where="role"
@@ -74,7 +74,7 @@ def _checked(role: object, expires_in_s: object, subtree: object, frozen: object
         # Also no NaN, and nothing that is no number any more when it is added to the time.
         if not is_number or not 0 <= expires_in_s <= _LONGEST_S:  # type: ignore[operator]
             raise InvalidRecord(
-                f"expires_in_s is a number of seconds, 0 to {_LONGEST_S:.0e}, not {expires_in_s!r}.",
+                f"expires_in_s is a number of seconds, 0 to {_LONGEST_S:.0e}, not {quoted(expires_in_s)}.",
                 where="expires_in_s",
             )
         expires_at = clock.now() + expires_in_s  # type: ignore[operator]

@@ -9,7 +9,7 @@ from hierstore import clock
 from hierstore.disk import refusals
 from hierstore.disk.cache import Entry
 from hierstore.disk.engine import Engine
-from hierstore.errors import RevisionNotFound
+from hierstore.errors import RevisionNotFound, quoted
 from hierstore.history import Messages
 from hierstore.log.events import event
 from hierstore.log.state import State
@@ -34,7 +34,7 @@ def resolve(state: State, target: object) -> tuple[int, int]:
     if isinstance(target, int) and not isinstance(target, bool) and 1 <= target <= state.revision:
         if not state.is_whole(target):
             raise refusals.compacted(state.facts.id, target)
-        return target, state.counts[target - 1]
+        return int(target), state.counts[target - 1]
     if isinstance(target, str):
         for snapshot in state.facts.snapshots:
             if snapshot.id == target:
@@ -43,7 +43,7 @@ def resolve(state: State, target: object) -> tuple[int, int]:
         if found is not None:
             return found
     raise RevisionNotFound(
-        f"Session {state.facts.id!r} has no message, snapshot or revision {target!r}.",
+        f"Session {state.facts.id!r} has no message, snapshot or revision {quoted(target)}.",
         session_id=state.facts.id,
         target=target,
     )

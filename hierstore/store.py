@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hierstore import links, tree
-from hierstore.disk import journal
+from hierstore.disk import journal, refusals
 from hierstore.disk.engine import Engine
 from hierstore.disk.layout import prepare
-from hierstore.errors import HierstoreError, InvalidSessionId, SessionExists
+from hierstore.errors import HierstoreError, InvalidSessionId, SessionExists, quoted
 from hierstore.keeping import Keeping
 from hierstore.model import TreeNode
 from hierstore.naming import check_id
@@ -63,11 +63,11 @@ class SessionStore(Keeping):
         shared: bool = False,
     ) -> None:
         if durability not in ("process", "power"):
-            raise ValueError(f"durability is 'process' or 'power', not {durability!r}")
+            raise ValueError(f"durability is 'process' or 'power', not {quoted(durability)}")
         if not isinstance(lock_timeout_s, int | float) or not 0 <= lock_timeout_s <= threading.TIMEOUT_MAX:
-            raise ValueError(f"lock_timeout_s is a number of seconds, not {lock_timeout_s!r}")
+            raise ValueError(f"lock_timeout_s is a number of seconds, not {quoted(lock_timeout_s)}")
         if not isinstance(cache_bytes, int) or cache_bytes < 0:
-            raise ValueError(f"cache_bytes is a number of bytes, not {cache_bytes!r}")
+            raise ValueError(f"cache_bytes is a number of bytes, not {quoted(cache_bytes)}")
         layout, only_reads = prepare(root, shared=shared, read_only=read_only)
         self._engine = Engine(
             layout,
@@ -82,6 +82,9 @@ class SessionStore(Keeping):
             try:
                 self._engine.locks.probe()
                 self._finish_pending(layout)
+            except OSError as error:
+                self._engine.close()
+                raise refusals.root_unusable(layout.root, error) from error
             except BaseException:
                 self._engine.close()
                 raise
@@ -92,7 +95,7 @@ class SessionStore(Keeping):
 
             try:
                 trash.finish_pending(self._engine, wait=False)
-            except HierstoreError:
+            except (HierstoreError, OSError):
                 # One session that cannot be finished keeps nobody from the others; check() tells of it.
                 return
 

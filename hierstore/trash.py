@@ -19,8 +19,9 @@ from hierstore.disk.durable import Durable
 from hierstore.disk.engine import Engine
 from hierstore.disk.locks import TREE
 from hierstore.disk.logfile import NO_COMMIT, SUFFIX, append_offline, parse_log, past_path, read_header
-from hierstore.errors import HasChildren, HierstoreError, SessionNotFound
+from hierstore.errors import HasChildren, HierstoreError, SessionNotFound, quoted
 from hierstore.log.events import event
+from hierstore.log.state import State
 from hierstore.naming import file_name, stripe_of
 from hierstore.reports import TrashedSession
 from hierstore.tree import children, descendants, note_child
@@ -86,7 +87,7 @@ def delete(engine: Engine, entry: Entry, how: str, guard: Callable[[Sequence[Ent
         ValueError: ``how`` is none of the three.
     """
     if how not in _CHILDREN:
-        raise ValueError(f"children is one of {', '.join(_CHILDREN)}, not {how!r}")
+        raise ValueError(f"children is one of {', '.join(_CHILDREN)}, not {quoted(how)}")
     engine.check_writable()
     finish_pending(engine)
     engine.read(entry)
@@ -198,11 +199,13 @@ def past_numbers(path: bytes) -> list[int]:
 
 
 def _mark(path: bytes, session_id: str, kind: str, batch: str) -> None:
-    """Note in a log that lies in the trash what befell it."""
+    """Note in a log that lies in the trash what befell it. On the medium when this returns: the record's end will be."""
     is_deleted = kind == "deleted"
-    append_offline(
-        path, session_id, lambda state: [] if state.facts.deleted == is_deleted else [event(kind, batch=batch)]
-    )
+
+    def decide(state: State) -> list[dict[str, Any]]:
+        return [] if state.facts.deleted == is_deleted else [event(kind, batch=batch)]
+
+    append_offline(path, session_id, decide, sync=True)
 
 
 # Restoring

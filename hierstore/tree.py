@@ -61,6 +61,8 @@ def note_child(engine: Engine, parent: Entry, child_id: str, durable: Durable) -
     state = engine.commit_held(
         parent, lambda state: [] if child_id in state.facts.children else [event("child", id=child_id)], durable
     )
+    # Also when it was noted before: by whom a crash cut off, perhaps, before the sync.
+    durable.add(parent)
     durable.sync()
     return state
 

@@ -6,12 +6,12 @@ A value is checked, copied and encoded in one go, so nothing that the caller doe
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
-from hierstore.errors import InvalidRecord
+from hierstore.errors import InvalidRecord, quoted
 
 MAX_BYTES = 16 * 2**20
 """The most bytes that one value may have: UTF-8 for text, its JSON for anything else."""
@@ -59,7 +59,7 @@ def plain(value: Any, where: str, depth: int = 0) -> Any:
 
 def _key(key: object, where: str) -> str:
     if not isinstance(key, str):
-        raise _invalid(where, f"it holds the key {key!r}, and keys are strings")
+        raise _invalid(where, f"it holds the key {quoted(key)}, and keys are strings")
     return key if type(key) is str else str.__str__(key)
 
 
@@ -127,7 +127,7 @@ def maybe_text(value: object, where: str) -> str | None:
 
 def text_set(values: object, where: str) -> tuple[str, ...]:
     """Distinct texts in the order given. A bare string is refused: it would become its letters."""
-    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise _invalid(where, "it is not a collection of texts")
     texts = [maybe_text(value, where) for value in values]
     if None in texts:

@@ -19,7 +19,7 @@ from hierstore import clock
 from hierstore.disk import forking, refusals
 from hierstore.disk.hints import TRASH, Hints
 from hierstore.disk.logfile import SUFFIX
-from hierstore.errors import StoreClosed
+from hierstore.errors import StoreClosed, quoted
 from hierstore.following import Following
 from hierstore.log import cursor
 from hierstore.log.feed import Event
@@ -354,9 +354,9 @@ def _closed(layout: Layout) -> StoreClosed:
 
 def _check(mode: object, poll_s: object, queue: object) -> None:
     if mode not in MODES:
-        raise ValueError(f"mode is one of {', '.join(MODES)}, not {mode!r}")
+        raise ValueError(f"mode is one of {', '.join(MODES)}, not {quoted(mode)}")
     is_number = isinstance(poll_s, int | float) and not isinstance(poll_s, bool)
     if poll_s is not None and (not is_number or not 0 < poll_s <= threading.TIMEOUT_MAX):  # type: ignore[operator]
-        raise ValueError(f"poll_s is a positive number of seconds, not {poll_s!r}")
+        raise ValueError(f"poll_s is a positive number of seconds, not {quoted(poll_s)}")
     if not isinstance(queue, int) or isinstance(queue, bool) or queue < 1:
-        raise ValueError(f"queue is a number of events, at least 1, not {queue!r}")
+        raise ValueError(f"queue is a number of events, at least 1, not {quoted(queue)}")

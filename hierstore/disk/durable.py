@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hierstore.disk import files, refusals
@@ -27,13 +26,7 @@ def sync_and_close(entry: Entry, fd: int) -> None:
         entry.poisoned = True
         raise refusals.not_durable(entry, error.errno or 0, error.strerror or "") from error
     finally:
-        _let_go(fd)
-
-
-def _let_go(fd: int) -> None:
-    """Close a second descriptor of a log. What was written is synced by now, or nothing relies on it: no error is news."""
-    with suppress(OSError):
-        files.close(fd)
+        files.let_go(fd)
 
 
 def keep_for_sync(entry: Entry, fd: int) -> int:
@@ -120,6 +113,6 @@ class Durable:
     def abandon(self) -> None:
         """Close what was opened for the sync: nothing relies on it, or the call has failed anyway."""
         for fd in self._files.values():
-            _let_go(fd)
+            files.let_go(fd)
         self._files.clear()
         self._directories.clear()

@@ -48,6 +48,7 @@ KEEPS_OPEN_FILES_MOVABLE = os.name != "nt"
 
 SHARING_WAITS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 """How long to wait before each next try, seconds: 0.8 in all. A log is open for as long as a commit or a read takes."""
+TOUCH_WAITS_S = (0.001, 0.01, 0.1, 1.0, 1.0)
 _SHARING = frozenset([5, 32])  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
 
 
@@ -104,8 +105,11 @@ def open_regular(path: bytes, flags: int) -> int:
     """Open an existing regular file.
 
     Raises:
-        OSError: as ``os.open``; EINVAL for a directory, a device, a pipe or a socket.
+        OSError: as ``os.open``; EINVAL for a directory, a device, a pipe or a socket; ELOOP where it, or the folder it is
+            in, is a symbolic link.
     """
+    # O_NOFOLLOW is for the last name of a path alone.
+    check_folder(os.path.dirname(path))
     # O_NONBLOCK: opening a pipe that someone planted there must not wait for its other end.
     fd = open_file(path, flags | getattr(os, "O_NONBLOCK", 0))
     try:
@@ -124,10 +128,19 @@ def create(path: bytes, mode: int) -> int:
         FileExistsError: something has that name.
     """
     fd = open_file(path, CREATE, mode)
-    if mode & 0o077 and HAS_OWNERS:
-        # Only a shared root asks for more than the owner's bits, and then the umask must not take them away.
-        os.fchmod(fd, mode)
+    try:
+        set_mode(fd, mode)
+    except BaseException:
+        close(fd)
+        unlink(path)
+        raise
     return fd
+
+
+def set_mode(fd: int, mode: int) -> None:
+    """Give a file that we made exactly these permissions, whatever the umask took away: it may take the owner's too."""
+    if HAS_OWNERS and _stat.S_IMODE(fstat(fd).st_mode) != mode:
+        os.fchmod(fd, mode)
 
 
 def make_directory(path: bytes, mode: int) -> bool:
@@ -136,9 +149,47 @@ def make_directory(path: bytes, mode: int) -> bool:
         mkdir(path, mode)
     except FileExistsError:
         return False
-    if mode & 0o077:
+    # As for a file. Here also a bit that the folder above gave, and the caller asks for or not.
+    if HAS_OWNERS and _stat.S_IMODE(lstat(path).st_mode) != mode:
         chmod(path, mode)
     return True
+
+
+def check_folder(path: bytes) -> None:
+    """Refuse a folder that is a symbolic link, or no folder: what is made or read in it would be elsewhere.
+
+    Raises:
+        OSError: ELOOP for a link, ENOTDIR for another file; as ``lstat``.
+    """
+    mode = lstat(path).st_mode
+    if _stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, "it is a symbolic link", os.fsdecode(path))
+    if not _stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, "it is no folder", os.fsdecode(path))
+
+
+def make_directories(path: bytes, mode: int) -> None:
+    """Make a directory, and what is missing above it; nothing when it was there.
+
+    Raises:
+        FileExistsError: it is a file.
+    """
+    missing = []
+    while not os.path.isdir(path):
+        if exists(path):
+            raise FileExistsError(errno.EEXIST, "exists", os.fsdecode(path))
+        missing.append(path)
+        path = os.path.dirname(path)
+    for each in reversed(missing):
+        make_directory(each, mode)
+
+
+def let_go(fd: int) -> None:
+    """Close a descriptor through which nothing was written that another does not stand for; an error says nothing."""
+    try:
+        close(fd)
+    except OSError:
+        pass
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -282,8 +333,9 @@ def remove(path: bytes) -> None:
 
 
 def names(path: bytes) -> Iterator[bytes]:
-    """The names in a directory; none when there is no such directory."""
+    """The names in a directory; none when there is no such directory. A symbolic link is not followed."""
     try:
+        check_folder(path)
         with scandir(path) as entries:
             for entry in entries:
                 yield entry.name
@@ -345,12 +397,12 @@ def mounts() -> Iterator[tuple[bytes, str]]:
     """Where something is mounted and of which type it is, where the system tells (Linux)."""
     try:
         fd = open_file(b"/proc/self/mounts", READ)
+        try:
+            table = _read_stream(fd)
+        finally:
+            close(fd)
     except OSError:
         return
-    try:
-        table = _read_stream(fd)
-    finally:
-        close(fd)
     for line in table.splitlines():
         parts = line.split(b" ")
         if len(parts) > 2:
@@ -406,10 +458,21 @@ def maybe_holds(folder: bytes, name: bytes) -> bool | None:
 def set_mtime(fd: int, path: bytes, mtime_ns: int) -> None:
     """Set an open file's mtime; by its path where that is the only way."""
     times = (fstat(fd).st_atime_ns, mtime_ns)
-    if HAS_TIMES_OF_DESCRIPTORS:
-        utime(fd, ns=times)
-    else:
-        utime(path, ns=times)
+    target = fd if HAS_TIMES_OF_DESCRIPTORS else path
+    try:
+        utime(target, ns=times)
+    except PermissionError:
+        # Another user's file, in a shared root: then only the present may be set, which is later as a rule.
+        _touch_after(fd, target, mtime_ns)
+
+
+def _touch_after(fd: int, target: int | bytes, mtime_ns: int) -> None:
+    for wait_s in TOUCH_WAITS_S:
+        utime(target)
+        if fstat(fd).st_mtime_ns >= mtime_ns:
+            return
+        time.sleep(wait_s)
+    raise PermissionError(errno.EPERM, "another user's file has a time that is to come", target)
 
 
 def raise_mtime(fd: int, path: bytes, floor_ns: int) -> None:

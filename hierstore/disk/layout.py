@@ -64,7 +64,9 @@ class Layout:
     def make_folder(self, path: bytes, *, power: bool) -> None:
         """Make the folder that a log goes in."""
         folder = os.path.dirname(path)
-        if not files.exists(folder):
+        try:
+            files.check_folder(folder)
+        except FileNotFoundError:
             files.make_directory(folder, self.folder_mode)
         if power and folder not in self._synced:
             # Also when it was there: whoever made it may not have synced it yet.
@@ -81,7 +83,7 @@ class Layout:
             data: the bytes.
         """
         target = self.quarantine_target(path, nonce, offset, data)
-        if not files.exists(target):
+        if not self._is_kept(target, data):
             scratch = self.scratch(b".bytes")
             fd = files.create(scratch, self.file_mode)
             try:
@@ -96,6 +98,14 @@ class Layout:
                 raise
             files.sync_directory(self.quarantine)
         return target
+
+    @staticmethod
+    def _is_kept(target: bytes, data: bytes) -> bool:
+        """Whether that is there; a link in its place, or anything else, is not it, and is replaced."""
+        try:
+            return files.read_all(target) == data
+        except OSError:
+            return False
 
     def quarantine_target(self, path: bytes, nonce: str, offset: int, data: bytes) -> bytes:
         """Where ``quarantine_bytes`` keeps them."""
@@ -128,12 +138,20 @@ def prepare(root: str | os.PathLike[str], *, shared: bool, read_only: bool) -> t
     if not name:
         raise InvalidRoot("The store's root is empty; name a folder.", root=name)
     path = os.path.abspath(os.fsencode(name))
+    if os.path.islink(path) and os.path.isdir(path):
+        # The one link that is the caller's own; below it none is followed.
+        path = os.path.realpath(path)
     if not read_only:
         _make_root(path, name)
     _check_root(path, name, shared)
-    layout = Layout(path, shared=shared)
-    cannot_write = not os.access(path, os.W_OK | os.X_OK)
-    if not files.exists(layout.marker):
+    try:
+        layout = Layout(path, shared=shared)
+        cannot_write = not os.access(path, os.W_OK | os.X_OK)
+        is_made = files.exists(layout.marker)
+        _check_folders(layout, name)
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    if not is_made:
         if read_only or cannot_write:
             why = "is not a hierstore store" if read_only else "is not writable"
             raise InvalidRoot(f"The folder {name} {why}.", root=name)
@@ -142,21 +160,50 @@ def prepare(root: str | os.PathLike[str], *, shared: bool, read_only: bool) -> t
     return layout, read_only or cannot_write
 
 
+def _unreadable(name: str, error: OSError) -> InvalidRoot:
+    what = f"The store's root {name} cannot be read: {error.strerror}"
+    return InvalidRoot(what + (_ADVICE if error.errno in _NO_RIGHT else "."), root=name)
+
+
+_NO_RIGHT = frozenset([errno.EACCES, errno.EPERM])
+_ADVICE = "; ask its owner for the right to, or use a folder of your own."
+
+
+def _check_folders(layout: Layout, name: str) -> None:
+    """See that no folder of the store is a symbolic link: what it leads to is not the store's."""
+    for folder in (*FOLDERS, b"registry"):
+        # The index may be made again elsewhere, and looks after itself.
+        if folder != b"index":
+            try:
+                files.check_folder(os.path.join(layout.root, folder))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                    raise
+                raise InvalidRoot(
+                    f"The folder {folder.decode()} of the store {name} cannot be used: {error.strerror}.", root=name
+                ) from error
+
+
 def _make_root(path: bytes, name: str) -> None:
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
-    except FileExistsError:
+        files.make_directories(path, 0o700)
+    except (FileExistsError, NotADirectoryError):
         raise InvalidRoot(f"The store's root {name} is a file; it has to be a folder.", root=name) from None
     except OSError as error:
+        if error.errno in _NO_RIGHT:
+            raise _unreadable(name, error) from error
         raise InvalidRoot(f"The store's root {name} cannot be made: {error.strerror}.", root=name) from error
 
 
 def _check_root(path: bytes, name: str, shared: bool) -> None:
     try:
         found = files.stat(path)
+    except FileNotFoundError as error:
+        raise InvalidRoot(f"The store's root {name} does not exist.", root=name) from error
     except OSError as error:
-        why = "does not exist" if error.errno == errno.ENOENT else f"cannot be read: {error.strerror}"
-        raise InvalidRoot(f"The store's root {name} {why}.", root=name) from error
+        raise _unreadable(name, error) from error
     if not stat.S_ISDIR(found.st_mode):
         raise InvalidRoot(f"The store's root {name} is a file; it has to be a folder.", root=name)
     if shared or not hasattr(os, "geteuid"):
@@ -208,7 +255,7 @@ def _check_marker(layout: Layout, name: str) -> str:
             files.close(fd)
         version = marker["hierstore"]
     except OSError as error:
-        raise InvalidRoot(f"The store's root {name} cannot be read: {error.strerror}.", root=name) from error
+        raise _unreadable(name, error) from error
     except (ValueError, KeyError, TypeError):
         raise InvalidRoot(f"{path} is damaged: it does not say which format the store has.", root=name) from None
     if not isinstance(version, int) or version > FORMAT:

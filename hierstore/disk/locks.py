@@ -148,9 +148,12 @@ class LockTable:
 
     def _open_file(self, path: bytes) -> int:
         fd = files.open_file(path, files.LOCK, self._file_mode)
-        if self._file_mode & 0o077 and files.HAS_OWNERS and files.fstat(fd).st_uid == os.geteuid():
-            # A shared root's, whatever the umask.
-            os.fchmod(fd, self._file_mode)
+        try:
+            if files.HAS_OWNERS and files.fstat(fd).st_uid == os.geteuid():
+                files.set_mode(fd, self._file_mode)
+        except BaseException:
+            files.close(fd)
+            raise
         return fd
 
     def _close_one(self, keep: Stripe) -> None:
@@ -165,7 +168,8 @@ class LockTable:
         fd, stripe.fd = stripe.fd, -1
         self._open_order.pop(stripe, None)
         if fd >= 0:
-            files.close(fd)
+            # An error is of no consequence, as nothing is ever written there; the descriptor is gone all the same.
+            files.let_go(fd)
 
     def wait_for_thread(self, stripe: Stripe) -> None:
         """Take the stripe's mutex from another thread."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hierstore import clock
 from hierstore.disk import files, refusals
-from hierstore.errors import CorruptLog, FormatTooNew, SessionNotFound, UnreadableLog
+from hierstore.errors import CorruptLog, FormatTooNew, SessionNotFound, UnreadableLog, quoted
 from hierstore.history import History
 from hierstore.log import frame
 from hierstore.log.events import FORMAT, Past, commit, header, parse
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hierstore.disk.layout import Layout
 
 SUFFIX = b".jsonl"
-NO_COMMIT = (ValueError, KeyError, TypeError, AttributeError, IndexError)
+NO_COMMIT = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 """What folding a line raises that has a right checksum and is no commit: not this library wrote it."""
 
 _PAST_EVENT = b'\n{"events":[{"type":"past"'
@@ -123,27 +123,13 @@ def parse_log(
         UnreadableLog: the past of a fork cannot be read.
     """
     name = os.fsdecode(path)
-    if not data:
-        raise SessionNotFound(f"There is no session {session_id!r} (its file is empty).", session_id=session_id)
     start = data.find(b"\n") + 1
     top = _header(data[:start], session_id, path)
     skipped = _skipped(top)
     found = frame.scan(data, 0, -1, skipped or 0)
     if found.seq < 1:
-        if frame.is_unfinished(data):
-            raise SessionNotFound(
-                f"There is no session {session_id!r} (the power went before its file was written).",
-                session_id=session_id,
-            )
-        raise CorruptLog(
-            f"The log {name} of session {session_id!r} is damaged at its beginning.",
-            session_id=session_id, path=name, offset=found.end,
-        )  # fmt: skip
-    if top.get("session") != session_id:
-        raise CorruptLog(
-            f"The log {name} holds session {top.get('session')!r}, not {session_id!r}.",
-            session_id=session_id, path=name, offset=0,
-        )  # fmt: skip
+        raise _no_beginning(data, session_id, name, found.end)
+    nonce, floor_ns = _identity(top, session_id, name)
     lines = data if found.end == len(data) else data[: found.end]
     try:
         pasts = _pasts(lines, start)
@@ -154,16 +140,49 @@ def parse_log(
         # Nothing after a damaged past can be shown without mixing: what is left of it is the whole history.
         lines = lines[: lines.index(b"\n", start) + 1]
     elif until is not None:
-        lines = lines[: _end_of(lines, until, skipped)]
+        maybe_end = _maybe_end_of(lines, until, skipped)
+        if maybe_end is None:
+            raise CorruptLog(
+                f"The log {name} of session {session_id!r} has lost revision {until}, which it had.",
+                session_id=session_id, path=name, offset=found.end,
+            )  # fmt: skip
+        lines = lines[:maybe_end]
     try:
         state = fold(initial(session_id, history.shared(count), count), lines, start, skips=bool(skipped))
     except NO_COMMIT as error:
         raise _no_commit(session_id, name) from error
     shared_size = sum(past.size for past in pasts)
-    nonce, floor_ns = top.get("nonce", ""), top.get("floor_ns", 0)
     return Parsed(
         state, found.end, found.chain, nonce, floor_ns, history if pasts else None, shared_size, fault, skipped
     )
+
+
+def _no_beginning(data: bytes, session_id: str, name: str, offset: int) -> SessionNotFound | CorruptLog:
+    """What to say of a file whose header and first commit are not whole."""
+    if frame.is_unfinished(data):
+        why = "the power went before its file was written" if data else "its file is empty"
+        return SessionNotFound(f"There is no session {session_id!r} ({why}).", session_id=session_id)
+    return CorruptLog(
+        f"The log {name} of session {session_id!r} is damaged at its beginning.",
+        session_id=session_id, path=name, offset=offset,
+    )  # fmt: skip
+
+
+def _identity(top: Mapping[str, Any], session_id: str, name: str) -> tuple[str, int]:
+    """The nonce and the floor of the mtime that a header gives.
+
+    Raises:
+        CorruptLog: it is another session's, or no header of ours.
+    """
+    if top.get("session") != session_id:
+        raise CorruptLog(
+            f"The log {name} holds session {quoted(top.get('session'))}, not {session_id!r}.",
+            session_id=session_id, path=name, offset=0,
+        )  # fmt: skip
+    nonce, floor_ns = top.get("nonce", ""), top.get("floor_ns", 0)
+    if not isinstance(nonce, str) or type(floor_ns) is not int or not 0 <= floor_ns < 2**63:
+        raise _no_commit(session_id, name)
+    return nonce, floor_ns
 
 
 def first_state(lines: bytes, session_id: str, path: bytes) -> State:
@@ -207,12 +226,14 @@ def _skipped(top: dict[str, Any]) -> int | None:
     return skipped if isinstance(skipped, int) and skipped >= 0 else None
 
 
-def _end_of(lines: bytes, revision: int, skipped: int | None) -> int:
-    """Where the line of a revision ends, or of the last one before it that has a line."""
+def _maybe_end_of(lines: bytes, revision: int, skipped: int | None) -> int | None:
+    """Where the line of a revision ends, or of the last one before it that has a line; None when it is not there."""
     place = bisect_right(frame.seqs(lines, 0, len(lines)), revision) if skipped else revision + 1
     end = 0
     for _ in range(place):
-        end = lines.index(b"\n", end) + 1
+        end = lines.find(b"\n", end) + 1
+        if not end:
+            return None
     return end
 
 
@@ -282,13 +303,20 @@ def _load_past(pasts: tuple[Past, ...], session_id: str, path: bytes, known: Pas
 
 def _fold_past(data: bytes, past: Past, session_id: str, before: History, count: int) -> _Loaded:
     start = data.find(b"\n") + 1
-    skipped = _skipped(_header(data[:start], session_id, b""))
+    top = _header(data[:start], session_id, b"")
+    skipped = _skipped(top)
     found = frame.scan(data, 0, -1, skipped or 0)
     if found.seq < 1:
         return _Loaded(before, count, "damaged")
     lines = data if found.end == len(data) else data[: found.end]
-    state = fold(initial(session_id, before.shared(count), count), lines, start, skips=bool(skipped))
+    try:
+        state = fold(initial(session_id, before.shared(count), count), lines, start, skips=bool(skipped))
+    except NO_COMMIT:
+        return _Loaded(before, count, "damaged")
     if found.end != past.size or found.chain != past.chain:
+        if past.nonce not in ("", top.get("nonce")):
+            # Another log altogether: nothing of it was ever this one's.
+            return _Loaded(before, count, "another log")
         return _Loaded(state.history, min(past.kept, state.count), "damaged")
     return _Loaded(state.history_at(past.revision)[0], past.kept, None)
 
@@ -298,7 +326,7 @@ def append_offline(
 ) -> bool:
     """Commit events to a log that no session's name points to, as one in the trash; none is no commit.
 
-    The caller keeps others away. With ``sync`` they are on the medium when this returns.
+    The caller keeps others away. With ``sync`` the log is on the medium when this returns, also what was there before.
 
     Returns:
         False when the log, or a fork's past, is damaged or missing; it is then left as it is.
@@ -317,8 +345,8 @@ def append_offline(
             files.ftruncate(fd, parsed.end)
             line, _ = frame.seal(commit(events, parsed.state.revision + 1, clock.now()), parsed.chain)
             files.write_all(fd, line)
-            if sync:
-                files.sync(fd)
+        if sync:
+            files.sync(fd)
         return True
     finally:
         files.close(fd)

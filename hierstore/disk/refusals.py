@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hierstore.errors import (
     CorruptLog,
     DurabilityError,
+    InvalidRoot,
     LockTimeout,
     ReadOnlyStore,
     RevisionConflict,
@@ -18,6 +19,7 @@ from hierstore.errors import (
     StoreClosed,
     UnreadableLog,
     WriteFailed,
+    quoted,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def already_there(session_id: str) -> SessionExists:
 def conflict(session_id: str, expected: int, actual: int) -> RevisionConflict:
     """Another revision than the caller's."""
     return RevisionConflict(
-        f"Session {session_id!r} is at revision {actual}, not {expected}; nothing was written.",
+        f"Session {session_id!r} is at revision {actual}, not {quoted(expected)}; nothing was written.",
         session_id=session_id,
         expected=expected,
         actual=actual,
@@ -68,7 +70,7 @@ def was_reset(session_id: str, expected: int, actual: int) -> RevisionConflict:
 def compacted(session_id: str, target: object) -> RevisionNotFound:
     """A revision that a compaction dropped."""
     return RevisionNotFound(
-        f"Session {session_id!r} was compacted, and its revision {target!r} was not kept.",
+        f"Session {session_id!r} was compacted, and its revision {quoted(target)} was not kept.",
         session_id=session_id,
         target=target,
     )
@@ -95,6 +97,12 @@ def unreadable(error: OSError, session_id: str, path: bytes) -> UnreadableLog:
         path=name,
         errno=error.errno,
     )
+
+
+def root_unusable(root: bytes, error: OSError) -> InvalidRoot:
+    """A store's folder in which the system refuses what opening takes."""
+    name = os.fsdecode(root)
+    return InvalidRoot(f"The store {name} cannot be opened: {error.strerror}.", root=name)
 
 
 def folder_unreadable(error: OSError, path: bytes) -> UnreadableLog:

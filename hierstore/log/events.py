@@ -79,6 +79,7 @@ class Past(NamedTuple):
         chain: its chain value there.
         revision: the revision in it whose history is taken.
         kept: how many messages of that history are taken.
+        nonce: from its header; empty in what earlier versions wrote.
     """
 
     file: int
@@ -86,6 +87,7 @@ class Past(NamedTuple):
     chain: int
     revision: int
     kept: int
+    nonce: str = ""
 
 
 def header(session_id: str, nonce: str, at: float, floor_ns: int = 0, skipped: int | None = None) -> bytes:

@@ -34,6 +34,11 @@ def _count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= 2**53
 
 
+def _message_number(value: Any) -> bool:
+    # An import takes any up to the largest count, and goes on from there.
+    return type(value) is int and 0 <= value <= 2**62
+
+
 def _revision(value: Any) -> bool:
     return _count(value) and value > 0
 
@@ -84,18 +89,27 @@ _FACTS: dict[str, Test] = {
     "children": _list(_id), "reset_at": _count, "deleted": _flag, "turn": _maybe(_row(_text, _number)),
     "bound": _list(_row(_text, _number)), "metadata": _object, "derived": _object, "refs": _object,
     "usage": _list(_row(_word, _digits, _exponent, _flag)), "grants": _list(_any),
-    "snapshots": _list(_row(_id, _maybe(_text), _revision, _number, _object)), "last_seq": _count,
+    "snapshots": _list(_row(_id, _maybe(_text), _revision, _number, _object)), "last_seq": _message_number,
     "updated_at": _number, "through": _count, "kept": _list(_revision), "more": _more,
 }  # fmt: skip
+
+_FIVE = (_count, _count, _count, _revision, _count)
+
+
+def _past(value: Any) -> bool:
+    return _row(*_FIVE)(value) or _row(*_FIVE, _text)(value)
+
+
+_PAST = _list(_past)
 
 _SHAPES: dict[str, tuple[frozenset[str], dict[str, Test]]] = {
     # type: (keys that must be there, what each must be)
     "created": (frozenset(), {
         "title": _maybe(_text), "title_source": _maybe(_text), "parent": _maybe(_id), "kind": _maybe(_text),
-        "metadata": _object, "labels": _list(_text),
+        "metadata": _object, "labels": _list(_text), "past": _PAST,
     }),
     "message": (frozenset(["seq", "id", "role", "content", "at"]), {
-        "seq": _count, "id": _id, "role": _word, "at": _number, "metadata": _object, "fields": _object,
+        "seq": _message_number, "id": _id, "role": _word, "at": _number, "metadata": _object, "fields": _object,
     }),
     "title": (frozenset(["title"]), {"title": _maybe(_text), "source": _maybe(_text)}),
     "updated": (frozenset(), {
@@ -111,6 +125,17 @@ _SHAPES: dict[str, tuple[frozenset[str], dict[str, Test]]] = {
     "ref": (frozenset(["name", "value"]), {"name": _word}),
     "usage": (frozenset(), {"add": _totals, "set": _totals}),
     "compacted": (frozenset(["last_seq", "updated_at"]), _FACTS),
+    "past": (frozenset(["past"]), {"past": _PAST}),
+    "forgotten": (frozenset(["id"]), {"id": _id}),
+    "moved": (frozenset(["parent"]), {"parent": _maybe(_id)}),
+    "shared": (frozenset(["id", "digest", "role"]), {
+        "id": _text, "digest": _text, "role": _text, "expires_at": _maybe(_number), "subtree": _flag,
+        "frozen": _maybe(_list(_row(_id, _text, _revision))),
+    }),
+    "unshared": (frozenset(["ids"]), {"ids": _list(_text)}),
+    "turn": (frozenset(["token"]), {"token": _maybe(_text)}),
+    "route": (frozenset(["key", "session"]), {"key": _text, "session": _maybe(_id)}),
+    "locator": (frozenset(["locator", "session"]), {"locator": _text, "session": _maybe(_id)}),
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from hierstore.history import History, Messages
 from hierstore.log.events import parse
 from hierstore.log.facts import Facts
 from hierstore.log.frame import EVENTS_START, MESSAGE_START, seqs
+from hierstore.log.grammar import maybe_fault
 from hierstore.log.handlers import HANDLERS, Step, unknown
 from hierstore.model import Message, SessionInfo
 
@@ -59,7 +60,7 @@ class State:
     def updated_at(self) -> float:
         """When the history last changed, Unix seconds."""
         if self._updated_at is None:
-            self._updated_at = self.history.message(self.count - 1).at
+            self._updated_at = self.history.message(self.count - 1).at if self.count else self.facts.created_at
         return self._updated_at
 
     @property
@@ -142,6 +143,8 @@ class State:
         base = self._own()
         revision, seq = _last_numbers(lines, begin, end)
         count = revision - base.revision
+        if not skips and (count < 1 or lines.count(b"\n", begin, end) != count):
+            raise ValueError("not a message a line")
         if skips:
             count = base._count_each(seqs(lines, begin, end))
         else:
@@ -220,11 +223,17 @@ def _last_numbers(lines: bytes, begin: int, end: int) -> tuple[int, int]:
 def apply(state: State, commit: Mapping[str, Any]) -> State:
     """The state after one commit, given as its JSON object in the long form; without ``seq`` it is the next."""
     state = state._own()
-    step = Step(state, commit["at"] or 0.0, commit.get("seq", state.revision + 1))
+    at = commit["at"] or 0.0
+    if not isinstance(at, int | float):
+        raise TypeError("a commit's time is a number")
+    step = Step(state, at, commit.get("seq", state.revision + 1))
     counts = state.counts
     # Before the events: one may go back to a revision that has no line of its own.
     counts.extend([state.count] * (step.revision - len(counts) - 1))
     for event in commit["events"]:
+        fault = maybe_fault(event) if "type" in event else None
+        if fault is not None:
+            raise ValueError(fault)
         HANDLERS.get(event.get("type"), unknown)(step, event)
     counts.append(step.count)
     return State(step.facts, step.revision, step.history, step.count, counts, step.seq, step.updated_at)

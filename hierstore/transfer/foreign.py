@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from hierstore.errors import InvalidRecord, InvalidSessionId
+from hierstore.errors import InvalidRecord, InvalidSessionId, quoted
 from hierstore.naming import check_id
 from hierstore.values import MAX_BYTES, check_json, encode, json_object, maybe_text, plain
 
@@ -137,7 +137,7 @@ def read(folder: str | os.PathLike[str], layout: str | None, report: Report) -> 
     layouts = {"praisonai": praisonai, "claude-code": claude_code}
     root = Path(folder)
     if layout is not None and layout not in layouts:
-        raise _refusal(f"The layout {layout!r} is not known; known are {', '.join(map(repr, layouts))}.")
+        raise _refusal(f"The layout {quoted(layout)} is not known; known are {', '.join(map(repr, layouts))}.")
     _check_folder(root)
     if layout is None:
         matching = [name for name, module in layouts.items() if module.recognises(root)]

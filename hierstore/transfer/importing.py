@@ -10,7 +10,7 @@ from typing import Any
 from hierstore import clock
 from hierstore.disk import refusals
 from hierstore.disk.engine import Engine
-from hierstore.errors import FormatTooNew, InvalidRecord
+from hierstore.errors import FormatTooNew, InvalidRecord, quoted
 from hierstore.log.events import event
 from hierstore.reports import ImportReport, SourceProblem
 from hierstore.routes import check_key
@@ -31,11 +31,11 @@ def options(on_conflict: object, parent_id: str | None, *, refs: object, routes:
     """
     if on_conflict not in ON_CONFLICT:
         raise InvalidRecord(
-            f"on_conflict is one of {', '.join(ON_CONFLICT)}, not {on_conflict!r}.", where="on_conflict"
+            f"on_conflict is one of {', '.join(ON_CONFLICT)}, not {quoted(on_conflict)}.", where="on_conflict"
         )
     for name, flag in (("refs", refs), ("routes", routes)):
         if not isinstance(flag, bool):
-            raise InvalidRecord(f"{name} is True or False, not {flag!r}.", where=name)
+            raise InvalidRecord(f"{name} is True or False, not {quoted(flag)}.", where=name)
     return Options(str(on_conflict), parent_id, bool(refs), bool(routes))
 
 

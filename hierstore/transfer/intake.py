@@ -32,6 +32,7 @@ from hierstore.values import plain
 _AHEAD_NS = 2_000_000_000
 _ATTEMPTS = 10
 _MAX_REVISION = 2**24
+_MOST_NUMBER = 2**53
 """A log of so many commits is gigabytes large; a revision beyond it is meant to fill our memory."""
 
 
@@ -281,6 +282,8 @@ class Intake:
             raise invalid(f"session {item.source_id!r} names a revision that it does not have")
         # Decoded now, so that it can be later.
         numbers = [message.seq for message in state.messages]
+        if state.seq > _MOST_NUMBER:
+            raise invalid(f"session {item.source_id!r} has a message with a number above {_MOST_NUMBER}")
         if any(first >= second for first, second in pairwise(numbers)) or (numbers and state.seq < numbers[-1]):
             raise invalid(f"the messages of session {item.source_id!r} are not in the order of their numbers")
 

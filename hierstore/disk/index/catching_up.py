@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hierstore.disk.index import rows
-from hierstore.disk.index.digests import Digest, Pasts, Row, digest
-from hierstore.disk.index.stamps import Changes, Known, Stamp
+from hierstore.disk.index.digests import Digest, Pasts, Row, Texts, digest
+from hierstore.disk.index.stamps import UNTRUSTED, Changes, Known, Stamp
 from hierstore.disk.index.texts import Writer
+from hierstore.disk.logfile import NO_COMMIT
+from hierstore.errors import CorruptLog
+
+_NO_ROW = (OverflowError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+"""What SQLite says of values that are not of the type that they should be."""
 
 _BATCH_S = 0.4
 _BATCH_LOGS = 200
@@ -100,16 +105,36 @@ def _take(known: Known, work: Work, name: str, generation: int, writer: Writer |
     made = _digest(known, work, name, base)
     if made.row is None:
         rows.remove(work.sql, name)
-    elif made.row is not base:
-        rows.put(work.sql, made.row, generation)
-        if writer is not None and made.texts is not None:
-            is_same = base is not None and base.nonce == made.row.nonce
-            writer.put(made.row, made.texts, base.text_title if base is not None and is_same else None)
+    elif made.row is not base and not _put(work, made.row, made.texts, base, generation, writer):
+        rows.remove(work.sql, name)
+        return UNTRUSTED
     return made.stamp
 
 
+def _put(work: Work, row: Row, texts: Texts | None, base: Row | None, generation: int, writer: Writer | None) -> bool:
+    """Write what a log says; False, and nothing is written, when it says what no session can."""
+    work.sql.execute("SAVEPOINT log")
+    try:
+        rows.put(work.sql, row, generation)
+        if writer is not None and texts is not None:
+            is_same = base is not None and base.nonce == row.nonce
+            writer.put(row, texts, base.text_title if base is not None and is_same else None)
+    except (*NO_COMMIT, *_NO_ROW):
+        # Sealed, and yet written by somebody else: one such log hides no other.
+        work.sql.execute("ROLLBACK TO log")
+        work.sql.execute("RELEASE log")
+        if writer is not None:
+            writer.forget()
+        return False
+    work.sql.execute("RELEASE log")
+    return True
+
+
 def _digest(known: Known, work: Work, name: str, base: Row | None) -> Digest:
-    return digest(known.path(name), name, base, work.pasts, with_text=work.with_text)
+    try:
+        return digest(known.path(name), name, base, work.pasts, with_text=work.with_text)
+    except (CorruptLog, *NO_COMMIT):
+        return Digest(UNTRUSTED, None, None)
 
 
 def read_aside(known: Known, work: Work) -> Overlay:

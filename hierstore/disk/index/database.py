@@ -243,8 +243,10 @@ class Database:
 
 def _check_file(path: bytes) -> None:
     found = files.lstat(path)
-    if not stat.S_ISREG(found.st_mode):
-        raise Damaged("the index is a link, or no file")
+    for ending in _BESIDE:
+        # SQLite follows a link to what it keeps beside, and waits for the other end of a pipe, for ever.
+        if files.exists(path + ending) and not stat.S_ISREG(files.lstat(path + ending).st_mode):
+            raise Damaged("the index is a link, or no file")
     if hasattr(os, "geteuid") and found.st_uid != os.geteuid() and found.st_mode & 0o022 == 0:
         raise Unusable("the index is another user's")
 

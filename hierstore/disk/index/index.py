@@ -146,7 +146,10 @@ class Index:
         )  # fmt: skip
 
     def _answer(self, ask: Callable[[View], Result], overlay: Overlay) -> Result:
-        sql = self._sql()
+        # The one that was brought up to date: where another process discarded the file since, a new one would be empty.
+        if self._database is None:
+            raise Damaged("the index is gone")
+        sql = self._database.sql
         patiently(lambda: sql.execute("BEGIN").execute("SELECT 1 FROM fact").fetchone(), self._timeout_s)
         try:
             return ask(View(sql, overlay))

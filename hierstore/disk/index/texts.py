@@ -42,7 +42,7 @@ class Writer:
         touched = {source}
         if texts.is_whole:
             touched |= self._hide(row.key)
-            self._replace_own(source, texts.own)
+            self._replace_own(source, texts.own, TITLE_SEQ)
             for nonce, messages in texts.inherited.items():
                 other = self._source(nonce)
                 known = {seq for (seq,) in self._sql.execute("SELECT seq FROM message WHERE source = ?", (other,))}
@@ -50,7 +50,9 @@ class Writer:
         else:
             if texts.is_emptied:
                 self._sql.execute("DELETE FROM span WHERE log = ? AND lo <> ?", (row.key, TITLE_SEQ))
-            self._add(source, texts.own, own=True)
+            if texts.own:
+                # A fork that was read first may have brought some of them already.
+                self._replace_own(source, texts.own, texts.own[0].seq - 1)
         self._show(row.key, texts.shown)
         self._put_title(source, row, title_before, is_new=texts.is_whole)
         if texts.is_whole:
@@ -69,6 +71,10 @@ class Writer:
             self._sql.execute("INSERT OR IGNORE INTO role (name) VALUES (?)", (name,))
             key = self._roles[name] = self._sql.execute("SELECT key FROM role WHERE name = ?", (name,)).fetchone()[0]
         return key
+
+    def forget(self) -> None:
+        """Forget what was written since a transaction was taken back to."""
+        self._roles.clear()
 
     # Rows
 
@@ -92,10 +98,10 @@ class Writer:
     def _pack(self, texts: dict[int, str]) -> int:
         return self._sql.execute("INSERT INTO chunk (body) VALUES (?)", (_packed(texts),)).lastrowid or 0
 
-    def _replace_own(self, source: int, texts: Sequence[Text]) -> None:
-        """Let the rows of a log's own messages be these; those that are none any more are left for ``_drop_left``."""
+    def _replace_own(self, source: int, texts: Sequence[Text], after: int) -> None:
+        """Let the rows of a log's own messages be these, after a seq; any others are left for ``_drop_left``."""
         rows = self._sql.execute(
-            "SELECT seq, key, at, digest, own FROM message WHERE source = ? AND seq <> ?", (source, TITLE_SEQ)
+            "SELECT seq, key, at, digest, own FROM message WHERE source = ? AND seq > ?", (source, after)
         )
         known = {seq: (key, (at, digest), own) for seq, key, at, digest, own in rows}
         missing: list[Text] = []
