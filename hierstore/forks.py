@@ -67,7 +67,7 @@ def _share_past(
     engine: Engine, parent: Entry, state: State, child: Entry, revision: int, count: int
 ) -> tuple[Past, ...]:
     """Put the logs of the time before beside the child's log-to-be; both stripes are held."""
-    engine.layout.make_folder(child.path, power=True)
+    engine.layout.make_folder(child.path, power=engine.power)
     pasts = []
     if len(state.facts.past) < _MAX_PASTS:
         # The size not from the cache: another thread may have had it dropped.

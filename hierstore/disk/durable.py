@@ -63,6 +63,7 @@ class Durable:
         self._power = power
         self.is_ordered = power or ordered
         self._files: dict[Entry, int] = {}
+        self._new: dict[Entry, None] = {}
         self._directories: dict[bytes, None] = {}
 
     def add(self, entry: Entry) -> None:
@@ -71,6 +72,11 @@ class Durable:
             fd = keep_for_sync(entry, self._logs.fd(entry, files.stat(entry.path)))
             if fd >= 0:
                 self._files[entry] = fd
+
+    def add_new(self, entry: Entry) -> None:
+        """Sync this session's log, which has just been made, if the call goes on to write what relies on it."""
+        if self.is_ordered:
+            self._new[entry] = None
 
     def add_directory(self, path: bytes) -> None:
         """Sync this directory."""
@@ -83,6 +89,9 @@ class Durable:
         Raises:
             DurabilityError: some of it failed; all of it was tried once.
         """
+        for entry in self._new:
+            self.add(entry)
+        self._new.clear()
         failure: DurabilityError | None = None
         while self._files:
             entry, fd = self._files.popitem()
@@ -115,4 +124,5 @@ class Durable:
         for fd in self._files.values():
             files.let_go(fd)
         self._files.clear()
+        self._new.clear()
         self._directories.clear()

@@ -398,7 +398,7 @@ class Engine:
         # Above the mtime of any log that had this name before: a purged log's inode may be this one's.
         floor_ns = files.fstat(entry.stripe.fd).st_mtime_ns
         data, chain = logfile.first_lines(entry.id, nonce, at, commit(events, 1, at), floor_ns)
-        self.layout.make_folder(entry.path, power=durable.is_ordered)
+        self.layout.make_folder(entry.path, power=self.power)
         scratch = self.layout.scratch(b".log")
         try:
             self._build(scratch, data, floor_ns)
@@ -411,8 +411,8 @@ class Engine:
         self.logs.close(entry)
         found = files.stat(entry.path)
         if not self.power:
-            # Not synced yet, and something that comes next in this call may rely on it.
-            durable.add(entry)
+            durable.add_new(entry)
+            durable.add_directory(os.path.dirname(os.path.dirname(entry.path)))
         durable.add_directory(os.path.dirname(entry.path))
         entry.poisoned = False
         entry.floor_ns, entry.nonce = floor_ns, nonce
