@@ -26,7 +26,7 @@ class Campaign(NamedTuple):
 CAMPAIGNS = {
     "states": Campaign("tests.crashes.states:soak", 2, "every state that a power cut may leave behind each call"),
     "cuts": Campaign("tests.crashes.cuts:soak", 2, "real power cuts of ext4 and XFS images (root, loop devices)"),
-    "kills": Campaign("tests.crashes.kills:soak", 2, "kill -9 at every system call (strace), and at random moments"),
+    "kills": Campaign("tests.crashes.kills:soak", 6, "kill -9 at every system call (strace), and at random moments"),
     "faults": Campaign("tests.faults.sweep:soak", 1, "every system call fails once, in each way it can"),
     "histories": Campaign("tests.races.histories:soak", 2, "eight processes, every answer checked against the others"),
     "model": Campaign("tests.properties.machine:soak", 1, "random calls against a plain model, with crashes and edits"),
