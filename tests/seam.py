@@ -18,6 +18,7 @@ from typing import Any
 from hierstore import HierstoreError, PastSession, SessionStore, TreeNode
 from hierstore.disk import files
 from hierstore.naming import stripe_of
+from hierstore.routes import read_registry
 from tests.processes import replaced
 
 CALLS = (
@@ -118,6 +119,17 @@ def view(store: SessionStore) -> View:
         _trash(store.root),
         None if leads_to is None else leads_to.id,
     )
+
+
+def ever_led(store: SessionStore) -> set[str | None]:
+    """Where the key that is tested may lead after a power cut in ``process``: nowhere, or wherever it led at any time.
+
+    The registry is a log of its own, and loses its newest commits as any other; a session that the key led to before may have
+    come back from the trash meanwhile.
+    """
+    part = store._engine.registry(stripe_of(KEY))
+    leads = read_registry(store._engine, part).routes.get(KEY, ())
+    return {None, *(lead.session_id for lead in leads)}
 
 
 def _ids(nodes: tuple[TreeNode, ...]) -> Iterator[str]:

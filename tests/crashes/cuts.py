@@ -39,7 +39,7 @@ from hierstore import (
 from tests.crashes.images import KINDS, Heard, Image, Lab, Unavailable, go_private, sync_all
 from tests.figures import Figures
 from tests.processes import Zygote
-from tests.seam import KEY, View, view
+from tests.seam import KEY, View, ever_led, view
 
 MOST_SESSIONS = 7
 MOST_CALLS = 40
@@ -259,9 +259,10 @@ def process_trials(lab: Lab, seed: str, cuts: int, counts: Counter[str]) -> None
             [functools.partial(play_until_cut, root=lab.root, durability="process", seed=name)], MOST_CALLS, brings=True
         )
         with _repeatable(lab, name, [heard], counts):
-            states, calls = _states(model, name, heard)
+            states, calls, led = _states(model, name, heard)
             with SessionStore(lab.root) as store:
                 found = view(store)
+                assert found.lead in led, f"the key leads to {found.lead} instead of any of {led}"
                 counts["sessions that lost their newest commits"] += judge_prefixes(found, states, calls)
                 _judge_whole(store)
                 _restore_all(store)
@@ -336,11 +337,11 @@ def _write_something(store: SessionStore, name: str) -> None:
     _judge_whole(store)
 
 
-def _states(model: Path, name: str, heard: Heard) -> tuple[list[View], list[str]]:
+def _states(model: Path, name: str, heard: Heard) -> tuple[list[View], list[str], set[str | None]]:
     """What a store may show that was cut: after the last call that is on the medium for certain, and each one since.
 
     Returns:
-        The states, and the calls between them.
+        The states, the calls between them, and where the key led at any time.
     """
     with SessionStore(model) as plain:
         player = Player(plain, name)
@@ -349,7 +350,7 @@ def _states(model: Path, name: str, heard: Heard) -> tuple[list[View], list[str]
             if number >= heard.floor:
                 states.append(view(plain))
             calls.append(player.step())
-    return states, calls[heard.floor : -1]
+        return states, calls[heard.floor : -1], ever_led(plain)
 
 
 def judge_prefixes(found: View, states: list[View], calls: list[str]) -> int:
@@ -359,9 +360,6 @@ def judge_prefixes(found: View, states: list[View], calls: list[str]) -> int:
         How many sessions lost something.
     """
     names = {*found.sessions, *found.trash}.union(*(state.sessions for state in states))
-    # A lead to a session that did not come to the medium leads nowhere.
-    leads = {None if state.lead not in found.sessions else state.lead for state in states}
-    assert found.lead in leads, f"the key leads to {found.lead} instead of any of {leads}"
     history = {name: [_part(state, name) for state in states] for name in names}
     may: dict[str, set[int]] = {}
     for name, parts in history.items():

@@ -34,7 +34,7 @@ from tests.crashes.filesystem import FileSystem, State
 from tests.crashes.recorder import Answer, Recorder, Sync, SyncDirectory
 from tests.figures import Figures
 from tests.processes import replaced
-from tests.seam import KEY, LONG, OPERATIONS, Operation, View, family, finish, view
+from tests.seam import KEY, LONG, OPERATIONS, Operation, View, ever_led, family, finish, view
 from tests.support import log_of
 
 Step = Callable[[SessionStore], Any]
@@ -136,6 +136,7 @@ class Run:
         views: what the store showed at the beginning, after the first answer, after the second, …
         trashed: how many messages each session had that was in the trash at the beginning.
         earlier: how many calls were made before the operations.
+        led: where the key led at any time.
     """
 
     names: tuple[str, ...]
@@ -145,6 +146,7 @@ class Run:
     views: tuple[View, ...]
     trashed: dict[str, int | None]
     earlier: int
+    led: set[str | None]
 
     @property
     def steps(self) -> int:
@@ -197,7 +199,8 @@ def _record(root: Path, names: Sequence[str], durability: str, steps: Sequence[S
                 _maybe_refused(step, store)
             recorder.answer()
             views.append(view(eyes))
-    run = Run(tuple(names), durability, root, recorder, tuple(views), trashed, earlier)
+        led = ever_led(eyes)
+    run = Run(tuple(names), durability, root, recorder, tuple(views), trashed, earlier, led)
     _is_what_happened(run)
     return run
 
@@ -359,8 +362,7 @@ class Judge:
         *before, after = self.run.views
         if self._is_mixed:
             _each_session_is_in(found, [*self.run.views, *self._shown])
-            leads = {shown.lead for shown in self.run.views}
-            assert found.lead in {None, *leads}, "the key leads where it never led"
+            assert found.lead in self.run.led, "the key leads where it never led"
             return
         _each_session_is_in(found, self.run.views)
         touched = _touched(before[-1], after)
