@@ -6,15 +6,18 @@ import importlib
 import sys
 
 BENCHMARKS = {
+    "compare": "the rows of core of two commits in alternation, as ratios",
     "core": "append, read, cold open, fork, eight processes, memory and import beside SQLite",
     "feed": "how soon a watcher is told of an append, catching up, and cursors of 100,000 sessions",
+    "peers": "the same work done by hierstore and by what its users would pick instead",
     "scale": "listings and search in stores of 1,000 to 100,000 sessions, beside bare system calls and bare FTS5",
 }
+MODULES = {"peers": "benchmarks.peers.main"}
 
 
 def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in BENCHMARKS:
-        module = importlib.import_module(f"benchmarks.{arguments[0]}")
+        module = importlib.import_module(MODULES.get(arguments[0], f"benchmarks.{arguments[0]}"))
         status: int = module.main(arguments[1:])
         return status
     asked = bool(arguments) and arguments[0] in ("-h", "--help")

@@ -365,13 +365,13 @@ def judge_prefixes(found: View, states: list[View], calls: list[str]) -> int:
     for name, parts in history.items():
         may[name] = {number for number, part in enumerate(parts) if part == _part(found, name)}
         assert may[name], f"{name} was never like this: {_short(_part(found, name))}; but {_shorts(parts)}"
-    # One that was only just made, and did not come to the medium, could not be seen to be deleted.
+    # One that was only just made, and did not come to the medium, cannot show what was done to it since.
     lost = {name for name in names if _part(found, name) == "not there"}
     touched = [
         [
             name
             for name, parts in history.items()
-            if parts[number] != parts[number - 1] and not (name in lost and parts[number] == "in the trash")
+            if parts[number] != parts[number - 1] and not (name in lost and parts[number - 1] != "not there")
         ]
         for number in range(1, len(states))
     ]
