@@ -16,6 +16,7 @@ from hierstore.pages import Page
 from hierstore.values import encode, loads, text_set
 
 MAX_LIMIT = 10_000
+MAX_LABELS = 100
 
 
 def sessions(index: Index, wanted: Filter, order: str, limit: int, after: str | None) -> Page[SessionInfo]:
@@ -56,10 +57,19 @@ def maybe_flag(value: object, where: str) -> bool | None:
 
 
 def labels_of(label: str | Iterable[str] | None) -> tuple[str, ...]:
-    """The labels that a session must have, of one or several."""
+    """The labels that a session must have, of one or several.
+
+    Raises:
+        InvalidRecord: no texts, or more than 100.
+    """
     if label is None:
         return ()
-    return text_set([label] if isinstance(label, str) else label, "label")
+    labels = text_set([label] if isinstance(label, str) else label, "label")
+    if len(labels) > MAX_LABELS:
+        raise InvalidRecord(
+            f"label asks for {len(labels):,} labels, and at most {MAX_LABELS} can be asked for.", where="label"
+        )
+    return labels
 
 
 def written(record: list[Any]) -> str:

@@ -50,7 +50,7 @@ class Looking:
         Args:
             parent: only its children; None: only sessions without a parent, as with ``roots``.
             roots: only sessions without a parent.
-            label: only those with this label, or with all of these.
+            label: only those with this label, or with all of these, 100 at most.
             kind: only those that were made for this reason.
             pinned: only those that are, or are not; None: both. The same with the next two.
             suspended: see ``pinned``.

@@ -226,3 +226,12 @@ def test_a_parent_that_is_no_id_is_refused_and_one_that_does_not_exist_has_no_ch
     with pytest.raises(InvalidSessionId):
         store.sessions(parent="")
     assert ids(store.sessions(parent="nobody")) == []
+
+
+def test_a_hundred_labels_can_be_asked_for_and_more_are_refused(store) -> None:
+    labels = [f"label {number}" for number in range(101)]
+    store.create("some", labels=labels[:99])
+    store.create("all", labels=labels)
+    assert [info.id for info in store.sessions(label=labels[:100]).items] == ["all"]
+    with pytest.raises(InvalidRecord, match="at most 100"):
+        store.sessions(label=labels)
