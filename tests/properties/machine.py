@@ -121,6 +121,9 @@ class RoughLife(LinkedStores):
             parent = sorted(self.living)[other % len(self.living)]
             if parent in (session_id, *self.below(session_id)):
                 return None
+        if what == "unbind" and "key 0" in self.leads and self.lead("key 0") is None:
+            # Whether it was done shows only when the session comes back from the trash.
+            return None
         if (what == "restore" and not self.trash) or (what == "unshare" and not self.grants):
             return None
         works: dict[str, Callable[[int], None]] = {
