@@ -154,7 +154,7 @@ def _try_once(
 
 def _read(engine: Engine, entry: Entry, *, keep_snapshots: bool) -> _Old:
     data, parsed = engine.parse(entry)
-    if parsed.fault is not None or frame.judge(data[parsed.end :]) is frame.Tail.DAMAGED:
+    if parsed.fault is not None or frame.judge(data[parsed.end :], parsed.end) is frame.Tail.DAMAGED:
         raise refusals.corrupt(entry, parsed.end, "is damaged; it is compacted only after a repair")
     return _Old(data, parsed, _kept(engine, entry, parsed, keep_snapshots=keep_snapshots))
 

@@ -111,8 +111,8 @@ def judge(data: bytes, session_id: str, path: bytes) -> Verdict:
 
 
 def _tail(tail: bytes, end: int) -> tuple[str | None, str]:
-    verdict = frame.judge(tail)
-    if verdict is frame.Tail.TORN and b"\0\0\0\0" in tail:
+    verdict = frame.judge(tail, end)
+    if verdict is frame.Tail.TORN and frame.has_hole(tail, end):
         verdict = frame.Tail.HOLE
     if verdict is frame.Tail.CLEAN:
         return None, ""

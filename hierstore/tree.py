@@ -152,6 +152,8 @@ def move(engine: Engine, entry: Entry, parent_id: str | None) -> None:
                 )
             note_child(engine, parent, entry.id, durable)
         engine.commit_held(entry, lambda _: [event("moved", parent=parent_id)], durable)
+        # In either durability: the old parent may be deleted next, which is synced, and must not be named any more then.
+        durable.sync()
 
 
 def session_ids(engine: Engine) -> Iterator[str]:

@@ -123,7 +123,7 @@ class Engine:
         if parsed.fault is not None:
             raise refusals.corrupt(entry, 0, f"takes no writes: {parsed.fault}")
         tail = data[parsed.end :]
-        verdict = frame.judge(tail)
+        verdict = frame.judge(tail, parsed.end)
         # There may be none: then it is the mtime that a writer did not live to raise.
         if tail and (b"\n" in tail or verdict is not frame.Tail.TORN):
             self.layout.quarantine_bytes(entry.path, parsed.nonce, parsed.end, tail)

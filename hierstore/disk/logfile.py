@@ -338,7 +338,10 @@ def append_offline(
             parsed = parse_log(data, session_id, path)
         except (CorruptLog, UnreadableLog, SessionNotFound):
             return False
-        if frame.judge(data[parsed.end :]) not in (frame.Tail.CLEAN, frame.Tail.TORN) or parsed.fault is not None:
+        if (
+            frame.judge(data[parsed.end :], parsed.end) not in (frame.Tail.CLEAN, frame.Tail.TORN)
+            or parsed.fault is not None
+        ):
             return False
         events = decide(parsed.state)
         if events:

@@ -160,17 +160,32 @@ class Tail(enum.Enum):
     """Bytes that changed after they were written: whole lines follow."""
 
 
-def judge(tail: bytes) -> Tail:
+def judge(tail: bytes, offset: int) -> Tail:
     """The verdict on the bytes after the last valid line.
 
     To be asked only while the session's lock is held: without it, the tail may be a write in progress.
+
+    Args:
+        tail: those bytes.
+        offset: where in the file they begin.
     """
     if not tail:
         return Tail.CLEAN
     if not _has_line_behind(tail):
         return Tail.TORN
-    # JSON never holds a zero byte, so a run of them cannot be data that was changed a little.
-    return Tail.HOLE if b"\0\0\0\0" in tail else Tail.DAMAGED
+    return Tail.HOLE if has_hole(tail, offset) else Tail.DAMAGED
+
+
+def has_hole(tail: bytes, offset: int) -> bool:
+    """Whether some bytes of a file, from ``offset`` on, have zeros as a medium leaves them that did not take a sector.
+
+    JSON never holds a zero byte, so a run of them cannot be data that was changed a little. A shorter one is a hole where it
+    ends with a sector: the rest of what a write began just before the border.
+    """
+    if b"\0\0\0\0" in tail:
+        return True
+    borders = range(_SECTOR_BYTES - offset % _SECTOR_BYTES, len(tail) + 1, _SECTOR_BYTES)
+    return any(not tail[border - 1] for border in borders)
 
 
 def _has_line_behind(tail: bytes) -> bool:

@@ -531,7 +531,7 @@ def test_a_compacted_log_cut_at_any_byte_keeps_exactly_the_whole_lines_before(bo
         end = max(end for end in ends if end <= cut)
         assert found.end == end, cut
         assert seen_prefix(data[:cut]) == whole_state[end], cut
-        assert judge(data[end:cut]) is (Tail.TORN if cut > end else Tail.CLEAN), cut
+        assert judge(data[end:cut], end) is (Tail.TORN if cut > end else Tail.CLEAN), cut
 
 
 def seen_prefix(data: bytes) -> Any:
@@ -558,7 +558,8 @@ def test_a_flip_in_the_middle_of_a_compacted_log_is_damage(both: tuple[bytes, li
     flipped = bytearray(data)
     for place in range(ends[1], ends[-2] - 1):
         flipped[place] ^= 1
-        assert judge(bytes(flipped[scan(bytes(flipped), 0, -1, skipped).end :])) is Tail.DAMAGED, place
+        end = scan(bytes(flipped), 0, -1, skipped).end
+        assert judge(bytes(flipped[end:]), end) is Tail.DAMAGED, place
         flipped[place] ^= 1
 
 

@@ -55,8 +55,9 @@ def test_what_a_cut_leaves_behind_the_whole_commits_is_torn() -> None:
     data, ends = log.data, log.ends
     for cut in range(len(data)):
         whole = whole_lines(ends, cut)
-        tail = data[ends[whole - 1] if whole else 0 : cut]
-        assert judge(tail) is (Tail.TORN if tail else Tail.CLEAN), cut
+        end = ends[whole - 1] if whole else 0
+        tail = data[end:cut]
+        assert judge(tail, end) is (Tail.TORN if tail else Tail.CLEAN), cut
 
 
 def test_the_messages_of_a_log_cut_at_any_byte_are_a_prefix() -> None:
@@ -109,8 +110,8 @@ def test_a_flip_with_valid_lines_behind_it_is_damage_and_not_a_torn_end() -> Non
     # Without the last line but one's newline: the two are one bad line then.
     for place in range(ends[1], ends[-2] - 1):
         data[place] ^= 1
-        tail = bytes(data[scan(bytes(data), 0, -1).end :])
-        assert judge(tail) is Tail.DAMAGED, place
+        end = scan(bytes(data), 0, -1).end
+        assert judge(bytes(data[end:]), end) is Tail.DAMAGED, place
         data[place] ^= 1
 
 
@@ -158,13 +159,24 @@ def test_zeros_with_valid_lines_behind_them_are_a_hole(length: int) -> None:
     data = log.data[:start] + b"\0" * length + log.data[start + length :]
     found = scan(data, 0, -1)
     assert found.end == start
-    assert judge(data[start:]) is Tail.HOLE
+    assert judge(data[start:], start) is Tail.HOLE
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_few_zeros_are_a_hole_only_where_they_end_with_a_sector(length: int) -> None:
+    log = sample_log()
+    start = log.ends[3]
+    tail = b"\0" * length + log.data[start + length :]
+    assert judge(tail, 512 - length) is Tail.HOLE
+    assert judge(tail, 5 * 512 - length) is Tail.HOLE
+    assert judge(tail, 511 - length) is Tail.DAMAGED
+    assert judge(tail, 513 - length) is (Tail.HOLE if length > 1 else Tail.DAMAGED)
 
 
 def test_zeros_at_the_end_are_torn() -> None:
     log = sample_log()
-    assert judge(b"\0" * 4096) is Tail.TORN
-    assert judge(log.lines[-1][:50] + b"\0" * 4096) is Tail.TORN
+    assert judge(b"\0" * 4096, 0) is Tail.TORN
+    assert judge(log.lines[-1][:50] + b"\0" * 4096, 0) is Tail.TORN
 
 
 bodies = st.lists(st.binary(max_size=60).filter(lambda data: b"\n" not in data), min_size=1, max_size=8)

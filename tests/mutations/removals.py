@@ -127,7 +127,7 @@ REMOVALS = (
     ),
     Removal(
         "damage told from a torn tail", "log/frame.py",
-        "return Tail.HOLE if b\"\\0\\0\\0\\0\" in tail else Tail.DAMAGED", "return Tail.TORN", ("tests/log/test_frame.py",),
+        "return Tail.HOLE if has_hole(tail, offset) else Tail.DAMAGED", "return Tail.TORN", ("tests/log/test_frame.py",),
     ),
     Removal(
         "what is cut off kept in quarantine", "disk/engine.py",
