@@ -86,7 +86,7 @@ def test_of_bytes_that_were_damaged_only_a_beginning_is_shown(done: list[Edit]) 
     assert parsed.end == fuzz.sound_end(data)
     assert SAMPLE.data.startswith(data[: parsed.end])
     assert [message_of(message) for message in parsed.state.messages] in HISTORIES
-    assert (frame.judge(data[parsed.end :]) is frame.Tail.CLEAN) == (parsed.end == len(data))
+    assert (frame.judge(data[parsed.end :], parsed.end) is frame.Tail.CLEAN) == (parsed.end == len(data))
     assert judge(data, "s", b"/nowhere/s.jsonl").end == parsed.end
 
 
