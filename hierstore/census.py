@@ -160,7 +160,7 @@ class Seen(NamedTuple):
 def seen_in(state: State, lines: bytes) -> Seen:
     """What a session says, given its state and the sound lines of its log."""
     facts = state.facts
-    fresh = frozenset(item["key"] for item in last_events(lines) if item["type"] == "bound") if facts.bound else ()
+    fresh = frozenset(item["key"] for item in last_events(lines) if item.get("type") == "bound") if facts.bound else ()
     return Seen(
         parent_id=facts.parent_id,
         children=facts.children,

@@ -264,7 +264,7 @@ def _goes_back(added: bytes, old: _Old) -> bool:
     for line in added.split(b"\n")[:-1]:
         if line.startswith(frame.EVENTS_START):
             for item in parse(line)["events"]:
-                revision = item.get("revision") if item["type"] in EPOCHS else None
+                revision = item.get("revision") if item.get("type") in EPOCHS else None
                 if revision is not None and revision < old.parsed.state.revision and revision not in old.kept:
                     return True
     return False

@@ -63,7 +63,13 @@ def note_child(engine: Engine, parent: Entry, child_id: str, durable: Durable) -
     )
     # Also when it was noted before: by whom a crash cut off, perhaps, before the sync.
     durable.add(parent)
+    if parent.named != parent.nonce:
+        # Nor may the child be there without its parent, whose name nobody may have synced yet.
+        folder = os.path.dirname(parent.path)
+        durable.add_directory(os.path.dirname(folder))
+        durable.add_directory(folder)
     durable.sync()
+    parent.named = parent.nonce
     return state
 
 

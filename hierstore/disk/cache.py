@@ -46,6 +46,7 @@ class Entry:
         file: ``(st_dev, st_ino)`` behind ``fd``.
         floor_ns: from the log's header: its mtime is kept larger, or it has no stamp.
         nonce: from the log's header: tells it from another session that had or gets its id.
+        named: the nonce of the log of which this process knows that its name is on the medium.
         poisoned: a sync failed; no more writes through this entry.
         used: read since the cache last looked for something to drop.
         cost: the bytes that the cache counts for it.
@@ -54,7 +55,7 @@ class Entry:
     """
 
     __slots__ = (
-        "__weakref__", "chain", "cost", "ctime", "fd", "file", "floor_ns", "head", "id", "nonce", "path",
+        "__weakref__", "chain", "cost", "ctime", "fd", "file", "floor_ns", "head", "id", "named", "nonce", "path",
         "poisoned", "recount_at", "shared", "stripe", "used",
     )  # fmt: skip
 
@@ -69,6 +70,7 @@ class Entry:
         self.file = (0, 0)
         self.floor_ns = 0
         self.nonce = ""
+        self.named = ""
         self.poisoned = False
         self.used = False
         self.cost = 0

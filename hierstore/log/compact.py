@@ -116,9 +116,9 @@ def _commit(record: Mapping[str, Any], events: list[dict[str, Any]]) -> dict[str
 
 def _without_messages(state: State, record: Mapping[str, Any]) -> State:
     """What a commit makes of the facts; of the history nothing is asked here."""
-    events = [item for item in record["events"] if item["type"] != "message"]
+    events = [item for item in record["events"] if item.get("type") != "message"]
     # A revert names a revision with its messages, of which this state knows nothing: to the facts all are the same.
-    events = [{**item, "revision": 1, "count": 0} if item["type"] in EPOCHS else item for item in events]
+    events = [{**item, "revision": 1, "count": 0} if item.get("type") in EPOCHS else item for item in events]
     return apply(state, {**record, "events": events})
 
 
@@ -152,7 +152,7 @@ class _Run:
             end = lines.index(b"\n", place) + 1
             if not is_first:
                 record = parse(lines[place:end])
-                if any(item["type"] != "message" for item in record["events"]):
+                if any(item.get("type") != "message" for item in record["events"]):
                     self.dumps[self._bound(record["seq"])] = self._last_dump = record["seq"]
             is_first = False
             # A line's beginning: JSON holds no raw newline.
@@ -194,7 +194,7 @@ class _Run:
         events = [new for old in record["events"] for new in self._kept(old, before, is_known)]
         revision = record["seq"]
         new = _commit(record, events)
-        if any(item["type"] in EPOCHS for item in record["events"]):
+        if any(item.get("type") in EPOCHS for item in record["events"]):
             self._part.must_change = True
         is_dump = self.dumps.get(self._bound(revision)) == revision
         if is_dump:
@@ -210,7 +210,7 @@ class _Run:
 
     def _kept(self, old: Mapping[str, Any], before: State, is_known: bool) -> list[dict[str, Any]]:
         """An event as it stays, or nothing."""
-        kind = old["type"]
+        kind = old.get("type")
         if kind == "message":
             if old["seq"] not in self._needed:
                 self.dropped += 1
@@ -228,7 +228,7 @@ class _Run:
     def _epoch(self, old: Mapping[str, Any], before: State, is_known: bool) -> list[dict[str, Any]]:
         """A change of the history, if it still is one."""
         count, end = 0, 0
-        if old["type"] != "reset":
+        if old.get("type") != "reset":
             history, _ = before.history_at(old["revision"])
             count, high = 0, old["count"]
             while count < high:
@@ -241,7 +241,7 @@ class _Run:
         if end == self._end and is_known:
             return []
         self._end = end
-        return [dict(old) if old["type"] == "reset" else {**old, "count": count}]
+        return [dict(old) if old.get("type") == "reset" else {**old, "count": count}]
 
     def _dump(self, said: Facts, revision: int) -> dict[str, Any]:
         """What makes the facts that the new log says until here those that they were."""

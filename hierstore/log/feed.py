@@ -95,9 +95,9 @@ def events_of(line: bytes, session_id: str) -> list[Event]:
     record = parse(line)
     revision, at = record["seq"], record["at"] or 0.0
     found: list[Event] = []
-    messages: list[Mapping[str, Any]] = [item for item in record["events"] if item["type"] == "message"]
+    messages: list[Mapping[str, Any]] = [item for item in record["events"] if item.get("type") == "message"]
     for item in record["events"]:
-        kind = item["type"]
+        kind = item.get("type")
         if kind == "message":
             if item is messages[0]:
                 found.append(Event("appended", session_id, revision, at, _messages(messages)))
@@ -112,7 +112,7 @@ def _messages(items: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
 
 
 def _data(item: Mapping[str, Any]) -> bytes:
-    kind = item["type"]
+    kind = item.get("type")
     if kind not in _TYPES:
         return encode(item, "event")
     data = {key: value for key, value in item.items() if key in EVENTS[kind] and key not in _HIDDEN}
@@ -157,6 +157,6 @@ def maybe_through(lines: bytes) -> int | None:
         # A message may hold those words too.
         if lines.startswith(EVENTS_START, start):
             for item in parse(lines[start:end])["events"]:
-                latest = item.get("through", latest) if item["type"] == "compacted" else latest
+                latest = item.get("through", latest) if item.get("type") == "compacted" else latest
         place = lines.find(_MARK, end)
     return latest

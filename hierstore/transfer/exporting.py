@@ -180,7 +180,7 @@ class _Export:
         return before
 
     def _event(self, old: dict[str, Any], before: State | None) -> dict[str, Any] | None:
-        kind = old["type"]
+        kind = old.get("type")
         if kind in DROPPED or (kind == "child" and old["id"] not in self._children):
             return None
         if kind == "bound" and old["key"] not in self._keys:
