@@ -364,6 +364,9 @@ def judge_prefixes(found: View, states: list[View], calls: list[str]) -> int:
     may: dict[str, set[int]] = {}
     for name, parts in history.items():
         may[name] = {number for number, part in enumerate(parts) if part == _part(found, name)}
+        if not may[name] and calls[-1:] == ["delete"] and _part(found, name) in map(_orphaned, parts):
+            # Opening the store finished the delete that was under way, on a child that had lost its newest commits.
+            may[name] = {len(states) - 1}
         assert may[name], f"{name} was never like this: {_short(_part(found, name))}; but {_shorts(parts)}"
     # One that was only just made, and did not come to the medium, cannot show what was done to it since.
     lost = {name for name in names if _part(found, name) == "not there"}
@@ -397,6 +400,10 @@ def _part(shown: View, name: str) -> Any:
     if name in shown.sessions:
         return {**shown.sessions[name], "children": None}
     return "in the trash" if name in shown.trash else "not there"
+
+
+def _orphaned(part: Any) -> Any:
+    return {**part, "parent": None} if isinstance(part, dict) else part
 
 
 def _short(part: Any) -> Any:
