@@ -6,7 +6,6 @@ import gc
 import os
 import re
 import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +41,7 @@ from tests.compacting import (
     without_snapshots,
 )
 from tests.processes import replaced
+from tests.seam import hooked
 from tests.support import contents, fill, holding, lines_of, log_of, texts
 
 if TYPE_CHECKING:
@@ -894,33 +894,34 @@ def compare(
         assert shared_view(two, token) == shared_view(one, token)
 
 
-def test_time_under_the_lock_does_not_grow_with_the_session(store: SessionStore) -> None:
+def test_work_under_the_lock_does_not_grow_with_the_session(store: SessionStore) -> None:
     """Building is done beside; under the lock are a rename and what came meanwhile."""
-    session = store.create("s")
-    for _ in range(5):
-        session.extend([{"role": "user", "content": "x" * 300} for _ in range(1000)])
-    session.revert(2)
-    stripe = session._entry.stripe
-    began: list[float] = []
-    held: list[float] = []
-    acquire, release = type(stripe).acquire, type(stripe).release
 
-    def acquired(self: Any) -> None:
-        acquire(self)
-        if self is stripe:
-            began.append(time.perf_counter())
+    def under_the_lock(count: int) -> list[tuple[str, int]]:
+        session = store.create(f"s{count}")
+        for _ in range(count // 500):
+            session.extend([{"role": "user", "content": "x" * 300} for _ in range(500)])
+        session.revert(1)
+        stripe = session._entry.stripe
+        made: list[tuple[str, int]] = []
 
-    def released(self: Any) -> None:
-        if self is stripe and self.owner:
-            held.append(time.perf_counter() - began[-1])
-        release(self)
+        def note(_: int, name: str, real: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+            found = real()
+            if stripe.owner:
+                moved = {"_read_some": found, "write": args[-1]}.get(name, b"")
+                made.append((name, len(moved)))
+            return found
 
-    texts(session)
-    whole = time.perf_counter()
-    with replaced(type(stripe), acquire=acquired, release=released):
-        session.compact(keep="present")
-    whole = time.perf_counter() - whole
-    assert max(held) < whole / 2
+        texts(session)
+        with hooked(note):
+            session.compact(keep="present")
+        return made
+
+    few, many = under_the_lock(1000), under_the_lock(5000)
+    assert {"replace"} < {name for name, _ in few}
+    assert [name for name, _ in few] == [name for name, _ in many]
+    # Digits of positions, and times.
+    assert all(abs(one - other) < 64 for (_, one), (_, other) in zip(few, many, strict=True))
 
 
 def test_errors_name_the_session(session: Session, store: SessionStore) -> None:

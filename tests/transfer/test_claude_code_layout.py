@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from hierstore.errors import InvalidRecord
 from hierstore.transfer import foreign
 from hierstore.transfer.foreign import ForeignSession, Problem, read
+from tests.effort import lines_run
 
 S = "3f2c040e-1111-4111-8111-111111111111"
 
@@ -650,8 +650,8 @@ def test_a_file_name_that_is_no_text_is_told_and_skipped(tmp_path: Path) -> None
     assert "would be too long or no text" in problems[0].detail
 
 
-def test_hostile_trees_take_time_in_proportion_to_their_size(tmp_path: Path) -> None:
-    def seconds(count: int) -> float:
+def test_hostile_trees_take_work_in_proportion_to_their_size(tmp_path: Path) -> None:
+    def lines(count: int) -> int:
         links = [{"type": "system", "uuid": f"n{n}", "parentUuid": f"n{n - 1}"} for n in range(count)]
         leaves = [user(f"l{n}", f"n{count - 1}", "x") for n in range(count)]
         calls = assistant("many", "l0", *(call(f"t{n}") for n in range(count)))
@@ -661,19 +661,13 @@ def test_hostile_trees_take_time_in_proportion_to_their_size(tmp_path: Path) -> 
         summaries = [user(f"s{n}", f"m{n}", "x", isCompactSummary=True) for n in range(count)]
         folder = tmp_path / str(count)
         write(folder, *links, *loose, *summaries, *leaves, calls, *answers)
-        began = time.process_time()
-        sessions, _ = taken_quickly(folder)
+        sessions: list[ForeignSession] = []
+        run = lines_run(lambda: sessions.extend(read(folder, "claude-code", [].append)))
         assert sum(len(each.messages) for each in sessions) == 3 * count + 1
-        return time.process_time() - began
+        return run
 
-    def taken_quickly(folder: Path) -> tuple[list[ForeignSession], list[Problem]]:
-        problems: list[Problem] = []
-        return list(read(folder, "claude-code", problems.append)), problems
-
-    seconds(100)
     # In proportion is 8; where each meets each other, it tends to 64.
-    small = max(seconds(1000), seconds(1001))
-    assert seconds(8000) < 16 * small
+    assert 7 < lines(2000) / lines(250) < 9
 
 
 def test_the_layout_is_recognised_and_two_in_one_folder_are_not_guessed(tmp_path: Path) -> None:
