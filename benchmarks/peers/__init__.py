@@ -1,0 +1,1 @@
+"""``python -m benchmarks peers``: hierstore next to what its users would pick instead, on the same work, in the same run."""
