@@ -19,6 +19,7 @@ from hierstore.log.frame import EVENTS_START, MESSAGE_START, seqs
 from hierstore.log.grammar import maybe_fault
 from hierstore.log.handlers import HANDLERS, Step, unknown
 from hierstore.model import Message, SessionInfo
+from hierstore.values import count_lines
 
 
 class State:
@@ -144,7 +145,7 @@ class State:
         revision, seq = _last_numbers(lines, begin, end)
         count = revision - base.revision
         # The last run needs no count: a scan has seen that there are as many lines as the number of the last one says.
-        if not skips and (count < 1 or (end < len(lines) and lines.count(b"\n", begin, end) != count)):
+        if not skips and (count < 1 or (end < len(lines) and count_lines(lines, begin, end) != count)):
             raise ValueError("not a message a line")
         if skips:
             count = base._count_each(seqs(lines, begin, end))
