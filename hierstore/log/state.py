@@ -19,7 +19,7 @@ from hierstore.log.frame import EVENTS_START, MESSAGE_START, seqs
 from hierstore.log.grammar import maybe_fault
 from hierstore.log.handlers import HANDLERS, Step, unknown
 from hierstore.model import Message, SessionInfo
-from hierstore.values import count_lines
+from hierstore.values import count_lines, loads
 
 
 class State:
@@ -203,6 +203,9 @@ def fold(state: State, lines: bytes, start: int = 0, *, skips: bool = False) -> 
         skips: whether revisions may be missing among them, as in a log that was compacted.
     """
     size = len(lines)
+    if start == 0 and not skips and lines.startswith(MESSAGE_START) and lines.find(b"\n") == size - 1:
+        # What is read after another's append, mostly: it is asked for next, and leaving it undecoded costs as much.
+        return state.with_messages((_only_message(lines, state.revision + 1),))
     while start < size:
         if lines.startswith(MESSAGE_START, start):
             end = lines.find(b"\n" + EVENTS_START, start) + 1 or size
@@ -212,6 +215,19 @@ def fold(state: State, lines: bytes, start: int = 0, *, skips: bool = False) -> 
             state = apply(state, _verified(parse(lines[start:end]), state.revision + 1, skips=skips))
         start = end
     return state
+
+
+def _only_message(line: bytes, revision: int) -> Message:
+    """The message of a line, the commit of that revision.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: it is none: not this library wrote it.
+    """
+    commit = loads(line)
+    message = Message._of_record(commit["message"])
+    if commit["seq"] != revision or type(message._seq) is not int:
+        raise ValueError("commits and messages are numbered")
+    return message
 
 
 def _verified(commit: Mapping[str, Any], revision: int, *, skips: bool) -> Mapping[str, Any]:
