@@ -8,13 +8,14 @@ from typing import Any, Final, overload
 
 from hierstore.errors import CorruptLog
 from hierstore.model import PLAIN_KEYS, Message
-from hierstore.values import loads
+from hierstore.values import count_lines, loads
 
 _CHUNK: Final = 256
 _BLOCK_BYTES: Final = 2**16
 
 _new = Message.__new__
 _intern = sys.intern
+_PLAIN_LENGTH: Final = len(PLAIN_KEYS)
 _ONLY_MESSAGES: Final = frozenset([Message])
 
 
@@ -34,30 +35,34 @@ class _Lines:
         self.place = place
         self.count = count
 
-    def give_way(self, items: list[Message | _Lines], place: int) -> None:
+    def give_way(self, items: list[Message | _Lines], place: int) -> int:
         """Put the message at a place, and others of its block, where the lines stand; or smaller blocks first.
 
         Each step is one assignment of a slice of equal length, which no reader and no writer at the end sees half of.
         Two threads that do it at once put equal messages there.
+
+        Returns:
+            Before which place there are messages from this one on: this one itself, if it was smaller blocks.
         """
         if self.end - self.begin <= 2 * _BLOCK_BYTES:
             self._put(items, self.place, self._decode())
-            return
+            return self.place + self.count
         # The end of a history is what is asked for most.
         cut = self.text.rfind(b"\n", self.begin, self.end - _BLOCK_BYTES) + 1
-        count = self.text.count(b"\n", cut, self.end)
+        count = count_lines(self.text, cut, self.end)
         first = self.place + self.count - count
         if cut > self.begin and place >= first:
             self._put(items, first, _Lines(self.text, cut, self.end, first, count)._decode())
             front = _Lines(self.text, self.begin, cut, self.place, self.count - count)
             self._put(items, self.place, [front] * front.count)
-            return
+            return first + count
         blocks = list(self._blocks())
         if len(blocks) == 1:
             # One line, or the last of a few, is larger than a block.
             self._put(items, self.place, self._decode())
-        else:
-            self._put(items, self.place, [lines for lines in blocks for _ in range(lines.count)])
+            return self.place + self.count
+        self._put(items, self.place, [lines for lines in blocks for _ in range(lines.count)])
+        return place
 
     @staticmethod
     def _put(items: list[Message | _Lines], place: int, new: Sequence[Message | _Lines]) -> None:
@@ -67,7 +72,7 @@ class _Lines:
         begin, place = self.begin, self.place
         while begin < self.end:
             end = self.text.find(b"\n", min(begin + _BLOCK_BYTES, self.end - 1)) + 1
-            count = self.text.count(b"\n", begin, end)
+            count = count_lines(self.text, begin, end)
             yield _Lines(self.text, begin, end, place, count)
             begin, place = end, place + count
 
@@ -88,12 +93,14 @@ class _Lines:
             ) from error
 
     def _decoded(self) -> list[Message]:
-        commits = loads(b"[" + self.text[self.begin : self.end - 1].replace(b"\n", b",") + b"]")
+        block = self.text[self.begin : self.end - 1]
+        # Asked once for a block, not for each message. What is escaped may be anything.
+        is_ascii = block.isascii() and b"\\" not in block
         messages = []
-        for commit in commits:
+        for commit in loads(b"[%b]" % block.replace(b"\n", b",")):
             record = commit["message"]
             content = record["content"]
-            if len(record) == len(PLAIN_KEYS) and type(content) is str and content.isascii():
+            if len(record) == _PLAIN_LENGTH and type(content) is str and (is_ascii or content.isascii()):
                 # Not by a call for each: that is a third of the time of reading a long history.
                 message = _new(Message)
                 message._seq = record["seq"]
@@ -184,10 +191,7 @@ class History:
         place = begin
         while place < end:
             item = items[place]
-            if type(item) is Message:
-                place += 1
-            else:
-                item.give_way(items, place)  # type: ignore[union-attr]
+            place = place + 1 if isinstance(item, Message) else item.give_way(items, place)
         return items[begin:end]  # type: ignore[return-value]
 
     def prefix(self, count: int) -> History:
