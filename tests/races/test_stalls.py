@@ -276,7 +276,8 @@ def test_a_killed_holder_lets_go_at_once(start, root, store):
 
 
 def between_bytes_and_stamp(root: Path, first: str | None) -> list[Any]:
-    """In a child: read, stopped before the first ``fstat`` after the bytes were read."""
+    """In a child: read, stopped before the first ``fstat`` after the bytes were read; of a delta, which has its stamp
+    from before, when the bytes were read."""
     store = store_at(root)
     if first is not None:
         assert texts(store.get(SLOW)) == [first]
@@ -290,8 +291,10 @@ def between_bytes_and_stamp(root: Path, first: str | None) -> list[Any]:
         nonlocal reads
         data = read(fd, size, offset)
         reads += 1
-        if reads == 1:
+        if reads == 1 and first is None:
             to_stop.append(stop_and_tell)
+        elif reads == 1:
+            stop_and_tell()
         return data
 
     def stamping(fd: int) -> os.stat_result:
