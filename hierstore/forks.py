@@ -41,7 +41,9 @@ def fork(
     """
     engine.check_writable()
     child = engine.entry(session_id)
-    engine.read(parent)
+    if parent.head is None:
+        # Not under the lock: what is not cached may be long.
+        engine.read(parent)
     with engine.holding([child, parent]) as durable:
         state = engine.current(parent)
         revision, count = (state.revision, state.count) if at is None else resolve(state, at)
@@ -54,7 +56,7 @@ def fork(
             # In either durability the parent's log is on the medium, up to here, before the fork can be: a power cut must
             # not take the beginning of a history from under the rest of it.
             note_child(engine, parent, session_id, durable)
-            engine.create(child, facts, durable, (history, count), past)
+            engine.create(child, facts, durable, (history, count), past, is_new=True)
         except (OSError, HierstoreError):
             # Links to the parent's bytes, which nobody would know of when the parent is purged.
             if not files.exists(child.path):
@@ -70,8 +72,9 @@ def _share_past(
     engine.layout.make_folder(child.path, power=engine.power)
     pasts = []
     if len(state.facts.past) < _MAX_PASTS:
-        # The size not from the cache: another thread may have had it dropped.
-        size = files.fstat(engine.logs.fd(parent, files.stat(parent.path))).st_size
+        head = parent.head
+        # Another thread may have had it dropped since; what else it may hold, it was seen to hold in this hold.
+        size = head[1] if head is not None else files.stat(parent.path).st_size
         number = len(state.facts.past)
         sources = [past_path(parent.path, past.file) for past in state.facts.past]
         pasts = [past._replace(file=place) for place, past in enumerate(state.facts.past)]

@@ -42,14 +42,15 @@ def create(engine: Engine, session_id: str, facts: Mapping[str, Any]) -> Entry:
     entry = engine.entry(session_id)
     parent_id = facts.get("parent")
     parent = None if parent_id is None else engine.entry(parent_id)
-    if parent is not None:
+    if parent is not None and parent.head is None:
+        # Not under the lock: what is not cached may be long.
         engine.read(parent)
     with engine.holding([entry] if parent is None else [entry, parent]) as durable:
         if engine.exists(session_id):
             raise refusals.already_there(session_id)
         if parent is not None:
             note_child(engine, parent, session_id, durable)
-        engine.create(entry, facts, durable)
+        engine.create(entry, facts, durable, is_new=True)
     return entry
 
 

@@ -66,10 +66,17 @@ class Durable:
         self._new: dict[Entry, None] = {}
         self._directories: dict[bytes, None] = {}
 
-    def add(self, entry: Entry) -> None:
-        """Sync this session's log; call while its stripe is held."""
+    def add(self, entry: Entry, fd: int = -1) -> None:
+        """Sync this session's log; call while its stripe is held.
+
+        Args:
+            entry: the session.
+            fd: the descriptor of its log that the caller has just written through; found when -1.
+        """
         if self.is_ordered and entry not in self._files:
-            fd = keep_for_sync(entry, self._logs.fd(entry, files.stat(entry.path)))
+            if fd < 0:
+                fd = self._logs.fd(entry, files.stat(entry.path))
+            fd = keep_for_sync(entry, fd)
             if fd >= 0:
                 self._files[entry] = fd
 

@@ -302,7 +302,7 @@ class Engine:
         at = clock.now()
         line, chain = frame.seal(commit(events, state.revision + 1, at), entry.chain)
         found = self._write(entry, line)
-        durable.add(entry)
+        durable.add(entry, entry.fd)
         state = apply(state, {"events": events, "at": at})
         entry.publish(found, state, chain)
         return state
@@ -375,6 +375,7 @@ class Engine:
         history: tuple[History, int] | None = None,
         past: Sequence[Past] = (),
         more: Sequence[Mapping[str, Any]] = (),
+        is_new: bool = False,
     ) -> State:
         """Make a new log; the stripe is held.
 
@@ -385,11 +386,12 @@ class Engine:
             history: what a fork starts with, as ``past`` will say.
             past: where a fork's history is kept; the files are there already.
             more: further events of the first commit.
+            is_new: whether the caller has seen, in this hold of the stripe, that there is no such session.
 
         Raises:
             SessionExists: nothing was changed.
         """
-        if self._reader.exists_at(entry.path, entry.id):
+        if not is_new and self._reader.exists_at(entry.path, entry.id):
             raise refusals.already_there(entry.id)
         at = clock.now()
         created = event("created", **facts, **({"past": [list(item) for item in past]} if past else {}))

@@ -157,8 +157,8 @@ REMOVALS = (
     Removal(
         "the parent's note before the child", "tree.py",
         "        if parent is not None:\n            note_child(engine, parent, session_id, durable)\n"
-        "        engine.create(entry, facts, durable)\n",
-        "        engine.create(entry, facts, durable)\n        if parent is not None:\n"
+        "        engine.create(entry, facts, durable, is_new=True)\n",
+        "        engine.create(entry, facts, durable, is_new=True)\n        if parent is not None:\n"
         "            note_child(engine, parent, session_id, durable)\n",
         ("tests/mutations/test_guards.py::test_a_call_cut_off_at_any_change_is_whole_or_absent_for_the_next_to_open[create child]",),
     ),
