@@ -56,7 +56,7 @@ def fork(
             # In either durability the parent's log is on the medium, up to here, before the fork can be: a power cut must
             # not take the beginning of a history from under the rest of it.
             note_child(engine, parent, session_id, durable)
-            engine.create(child, facts, durable, (history, count), past, is_new=True)
+            engine.create(child, facts, durable, (history, count), past, is_new=True, owner=parent)
         except (OSError, HierstoreError):
             # Links to the parent's bytes, which nobody would know of when the parent is purged.
             if not files.exists(child.path):

@@ -91,6 +91,22 @@ class Message:
         self._fill(record)
         return self
 
+    @classmethod
+    def _of_event(cls, event: Mapping[str, Any]) -> Message:
+        """A message from the event that brings it: its JSON object with the key ``type``."""
+        content = event["content"]
+        if type(content) is not str or len(event) != len(PLAIN_KEYS) + 1 or not content.isascii():
+            return cls._of_record({key: value for key, value in event.items() if key != "type"})
+        # Most are like this, and a commit may bring thousands.
+        self = cls.__new__(cls)
+        self._seq = event["seq"]
+        self._id = event["id"]
+        self._role = sys.intern(event["role"])
+        self._content = content
+        self._at = event["at"]
+        self._raw = None
+        return self
+
     def _fill(self, record: dict[str, Any]) -> None:
         content = record["content"]
         self._seq = record["seq"]

@@ -95,6 +95,23 @@ class Entry:
         self.head = None
 
 
+class _Shared:
+    """A list of messages that several states keep alive.
+
+    Attributes:
+        cost: the bytes that the cache counts for it.
+        users: how many entries share it.
+        owner: the entry of the session whose list it is, while it is counted with that one, or None.
+    """
+
+    __slots__ = ("cost", "owner", "users")
+
+    def __init__(self, cost: int) -> None:
+        self.cost = cost
+        self.users = 0
+        self.owner: Entry | None = None
+
+
 class Cache:
     """All entries of a store, with the states of the least recently used dropped.
 
@@ -107,7 +124,8 @@ class Cache:
         self._lock = threading.Lock()
         self._entries: weakref.WeakValueDictionary[str | int, Entry] = weakref.WeakValueDictionary()
         self._held: dict[Entry, None] = {}
-        self._shared: dict[History, tuple[int, int]] = {}
+        self._shared: dict[History, _Shared] = {}
+        self._lent: dict[Entry, set[_Shared]] = {}
         self._total = 0
         self.pasts: weakref.WeakValueDictionary[tuple[int, ...], History] = weakref.WeakValueDictionary()
 
@@ -126,7 +144,14 @@ class Cache:
                     entry = self._entries[key] = make(key)
         return entry
 
-    def hold(self, entry: Entry, size_bytes: int, shared: History | None = None, shared_bytes: int = 0) -> None:
+    def hold(
+        self,
+        entry: Entry,
+        size_bytes: int,
+        shared: History | None = None,
+        shared_bytes: int = 0,
+        owner: Entry | None = None,
+    ) -> None:
         """Count an entry that has just got a head, and drop others until the limit holds.
 
         Args:
@@ -134,11 +159,12 @@ class Cache:
             size_bytes: the size on disk of what was read for it.
             shared: a list of messages that its state shares with other entries'; counted once for all of them.
             shared_bytes: that list's size on disk.
+            owner: whose state the list is part of, and counted with, as long as that is held.
         """
         cost = int(size_bytes * _GROWTH) + _FIXED_COST
         with self._lock:
             if shared is not None and entry.shared is None:
-                self._share(entry, shared, int(shared_bytes * _GROWTH))
+                self._share(entry, shared, int(shared_bytes * _GROWTH), owner)
             self._total += cost - entry.cost
             entry.cost = cost
             entry.recount_at = size_bytes + max(_RECOUNT, size_bytes // 4)
@@ -157,20 +183,29 @@ class Cache:
                 else:
                     self._release(oldest)
 
-    def _share(self, entry: Entry, shared: History, cost: int) -> None:
-        users, cost = self._shared.get(shared, (0, cost))
-        self._shared[shared] = (users + 1, cost)
-        self._total += 0 if users else cost
-        entry.shared = shared
+    def _share(self, entry: Entry, history: History, cost: int, owner: Entry | None) -> None:
+        shared = self._shared.get(history)
+        if shared is None:
+            shared = self._shared[history] = _Shared(cost)
+            if owner is not None and owner in self._held:
+                shared.owner = owner
+                self._lent.setdefault(owner, set()).add(shared)
+            else:
+                self._total += cost
+        shared.users += 1
+        entry.shared = history
 
     def _unshare(self, entry: Entry) -> None:
-        shared, entry.shared = entry.shared, None
-        if shared is not None:
-            users, cost = self._shared.pop(shared)
-            if users > 1:
-                self._shared[shared] = (users - 1, cost)
-            else:
-                self._total -= cost
+        history, entry.shared = entry.shared, None
+        if history is not None:
+            shared = self._shared[history]
+            shared.users -= 1
+            if not shared.users:
+                del self._shared[history]
+                if shared.owner is None:
+                    self._total -= shared.cost
+                else:
+                    self._lent[shared.owner].discard(shared)
 
     def _release(self, entry: Entry) -> None:
         entry.drop()
@@ -178,6 +213,10 @@ class Cache:
         self._held.pop(entry, None)
         self._total -= entry.cost
         entry.cost = entry.recount_at = 0
+        for shared in self._lent.pop(entry, ()):
+            # It stays in memory for those who share it.
+            shared.owner = None
+            self._total += shared.cost
 
     def forget(self, entry: Entry) -> None:
         """Drop one entry's state."""

@@ -376,6 +376,7 @@ class Engine:
         past: Sequence[Past] = (),
         more: Sequence[Mapping[str, Any]] = (),
         is_new: bool = False,
+        owner: Entry | None = None,
     ) -> State:
         """Make a new log; the stripe is held.
 
@@ -387,6 +388,7 @@ class Engine:
             past: where a fork's history is kept; the files are there already.
             more: further events of the first commit.
             is_new: whether the caller has seen, in this hold of the stripe, that there is no such session.
+            owner: whose history it starts with.
 
         Raises:
             SessionExists: nothing was changed.
@@ -421,7 +423,7 @@ class Engine:
         messages, count = (history[0].shared(history[1]), history[1]) if history else (History(), 0)
         state = apply(initial(entry.id, messages, count), {"events": events, "at": at})
         entry.publish(found, state, chain)
-        self.cache.hold(entry, found.st_size, history[0] if history else None, sum(item.size for item in past))
+        self.cache.hold(entry, found.st_size, history[0] if history else None, sum(item.size for item in past), owner)
         return state
 
     def _build(self, scratch: bytes, data: bytes, floor_ns: int) -> None:

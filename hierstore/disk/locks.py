@@ -128,8 +128,8 @@ class LockTable:
         self._open_order: dict[Stripe, None] = {}
         self._opening = threading.Lock()
         self._holders: set[int] = set()
-        paths = [os.path.join(folder, b"%02x.lock" % number) for number in range(STRIPES)]
-        paths.append(os.path.join(folder, b"tree.lock"))
+        paths = [b"%b/%02x.lock" % (folder, number) for number in range(STRIPES)]
+        paths.append(b"%b/tree.lock" % folder)
         self._folder = folder
         self.stripes = [Stripe(self, number, path) for number, path in enumerate(paths)]
 

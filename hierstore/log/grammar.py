@@ -6,7 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hierstore.model import PLAIN_KEYS
+
 Test = Callable[[Any], bool]
+
+_PLAIN = PLAIN_KEYS | {"type"}
+_PLAIN_LENGTH = len(_PLAIN)
+_MAX_SEQ = 2**62
+_MAX_ID = 512
 
 
 def _text(value: Any) -> bool:
@@ -14,7 +21,7 @@ def _text(value: Any) -> bool:
 
 
 def _id(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 512
+    return isinstance(value, str) and 0 < len(value) <= _MAX_ID
 
 
 def _word(value: Any) -> bool:
@@ -36,7 +43,7 @@ def _count(value: Any) -> bool:
 
 def _message_number(value: Any) -> bool:
     # An import takes any up to the largest count, and goes on from there.
-    return type(value) is int and 0 <= value <= 2**62
+    return type(value) is int and 0 <= value <= _MAX_SEQ
 
 
 def _revision(value: Any) -> bool:
@@ -144,9 +151,27 @@ def maybe_fault(event: object) -> str | None:
     if not isinstance(event, Mapping) or not isinstance(event.get("type"), str):
         return "an event is not an object with a type"
     kind = event["type"]
+    if kind == "message" and _is_plain(event):
+        return None
     required, tests = _SHAPES.get(kind, (frozenset[str](), {}))
-    missing = required - event.keys()
-    if missing:
-        return f"an event {kind!r} has no {min(missing)!r}"
-    wrong = next((key for key, test in tests.items() if key in event and not test(event[key])), None)
-    return None if wrong is None else f"the {wrong!r} of an event {kind!r} is not what it should be"
+    if not required <= event.keys():
+        return f"an event {kind!r} has no {min(required - event.keys())!r}"
+    for key, test in tests.items():
+        if key in event and not test(event[key]):
+            return f"the {key!r} of an event {kind!r} is not what it should be"
+    return None
+
+
+def _is_plain(event: Mapping[str, Any]) -> bool:
+    """Whether a message is right and has no key beyond those that every message has: most are, and there are many."""
+    return (
+        len(event) == _PLAIN_LENGTH
+        and event.keys() == _PLAIN
+        and type(seq := event["seq"]) is int
+        and 0 <= seq <= _MAX_SEQ
+        and type(message_id := event["id"]) is str
+        and 0 < len(message_id) <= _MAX_ID
+        and type(role := event["role"]) is str
+        and role != ""
+        and _number(event["at"])
+    )

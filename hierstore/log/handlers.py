@@ -66,8 +66,7 @@ def _past(step: Step, event: Mapping[str, Any]) -> None:
 
 
 def _message(step: Step, event: Mapping[str, Any]) -> None:
-    record = {key: value for key, value in event.items() if key != "type"}
-    message = Message._of_record(record)
+    message = Message._of_event(event)
     step.history.append(message)
     step.count += 1
     step.seq = message.seq

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,11 +107,49 @@ def test_forks_of_one_history_are_counted_once(store: SessionStore) -> None:
     session = _filled(store, "a", 1000)
     before = store._engine.cache.size_bytes
     forks = [session.fork(f"fork-{number}") for number in range(50)]
-    # Once for the parent, once for all the forks together.
-    assert store._engine.cache.size_bytes < 2.2 * before
+    # Once for the parent and all the forks together.
+    assert store._engine.cache.size_bytes < 1.2 * before
+    # The parent's entry goes, its list stays for the forks.
+    store._engine.cache.forget(session._entry)
+    assert 0.9 * before < store._engine.cache.size_bytes < 1.2 * before
+    assert len(session.messages) == 1000
+    assert 1.8 * before < store._engine.cache.size_bytes < 2.2 * before, "two lists now"
     for fork in forks:
         store.delete(fork)
     assert store._engine.cache.size_bytes < 1.1 * before
+
+
+def test_the_parent_stays_cached_while_it_is_forked(
+    open_store: Callable[..., SessionStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(cache_bytes=1_000_000)
+    session = _filled(store, "a", 500)
+    assert 0.6e6 < store._engine.cache.size_bytes < 1e6
+    sizes = _count_reads(monkeypatch)
+    for number in range(10):
+        session.fork(f"fork-{number}").append("user", "x")
+    assert len(session.messages) == 500
+    assert sizes == []
+
+
+def test_what_the_cache_counts_is_nothing_when_nothing_is_held(open_store: Callable[..., SessionStore]) -> None:
+    store = open_store(cache_bytes=300_000)
+    chance = random.Random(7)
+    sessions = [_filled(store, f"s{number}", 200) for number in range(4)]
+    cache = store._engine.cache
+    for number in range(200):
+        session = chance.choice(sessions)
+        match chance.choice("frrd"):
+            case "f":
+                sessions.append(session.fork(f"f{number}"))
+            case "r":
+                assert session.messages[0]
+            case "d" if len(sessions) > 4:
+                store.delete(sessions.pop(), children="orphan")
+    store._engine.cache.clear()
+    assert cache.size_bytes == 0
+    assert not cache._shared
+    assert not cache._lent
 
 
 def test_a_miss_on_one_session_does_not_block_a_hit_on_another(
