@@ -60,12 +60,12 @@ def _figures(document: Document) -> Iterator[tuple[str, Figure]]:
     for op, name, what in (
         ("append", "append", "One append"),
         ("read-all", "read", "Read all messages"),
-        ("cold", "cold", "Open in a new process and read all messages"),
+        ("cold", "cold", "Open in a new process and read all"),
         ("fork", "fork", "Fork at the end"),
     ):
         lines = _lines(document, op)
         if any(len(line) > 1 for line in lines.values()):
-            yield name, _over_length(f"{what}, by the length of the session", lines, styles)
+            yield name, _over_length(what, lines, styles)
     counts = _counts(document)
     if len(counts) > 1:
         yield "throughput", _throughput(document, counts, styles)
@@ -145,9 +145,10 @@ def _label(axes: Axes, lines: Mapping[str, Line], styles: Mapping[str, dict[str,
 
 
 def spread_out(wanted: Mapping[str, float], gap: float) -> dict[str, float]:
-    """Places as near as may be to the wanted ones, in their order, none nearer to the next than the gap.
+    """Places as near as may be to the wanted ones, in their order, none nearer to the next than the gap, from 0 to 1.
 
-    Places that collide become a block round the mean of what they wanted; blocks that collide become one.
+    Places that collide become a block round the mean of what they wanted; blocks that collide become one. If there is no
+    room for all, they go on beyond 1.
     """
     order = sorted(wanted, key=lambda name: wanted[name])
     blocks: list[list[str]] = []
@@ -160,7 +161,9 @@ def spread_out(wanted: Mapping[str, float], gap: float) -> dict[str, float]:
 
 
 def _bottom(block: Sequence[str], wanted: Mapping[str, float], gap: float) -> float:
-    return sum(wanted[name] for name in block) / len(block) - gap * (len(block) - 1) / 2
+    height = gap * (len(block) - 1)
+    middle = sum(wanted[name] for name in block) / len(block)
+    return max(0.0, min(middle - height / 2, 1.0 - height))
 
 
 def _top(block: Sequence[str], wanted: Mapping[str, float], gap: float) -> float:

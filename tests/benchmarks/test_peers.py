@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 from benchmarks.measure import Figure
-from benchmarks.peers import table
+from benchmarks.peers import summary, table
 from benchmarks.peers.cell import Cell, Row
 from benchmarks.peers.fits import fit, fits
 from benchmarks.peers.host import PeerFailed
@@ -185,7 +187,8 @@ def test_who_loses_acknowledged_messages_is_found_out_with_processes_and_with_ki
     assert kept["raising"] == {"text": "0 of 0"}
     errors = column(document, "2 processes, a session each", "errors raised")
     assert int(errors["raising"]["text"].replace(",", "")) > 0
-    assert errors["raising"]["note"].startswith("OSError: no room")
+    assert errors["raising"]["note"].startswith("OSError: no room in …/processes/")
+    assert tempfile.gettempdir() not in json.dumps(document)
     gone = column(document, "Killed in the middle", "acknowledged messages lost")
     assert gone["plain"]["facts"]["lost"] == 0
     assert gone["lying"]["facts"]["lost"] > 0
@@ -380,3 +383,29 @@ def test_labels_are_moved_apart_and_keep_their_order() -> None:
     assert [name for name, _ in sorted(found.items(), key=lambda item: item[1])] == ["a", "d", "b", "c"]
     assert min(after - before for before, after in pairwise(places)) >= 0.1 - 1e-9
     assert found["c"] == 0.9
+
+
+def test_labels_at_an_end_stay_in_the_picture() -> None:
+    pictures = pytest.importorskip("benchmarks.peers.pictures")
+    for wanted in (1.0, 0.0, 0.5):
+        found = pictures.spread_out({str(place): wanted + place / 1000 for place in range(20)}, 0.04)
+        places = sorted(found.values())
+        assert 0 <= places[0]
+        assert places[-1] <= 1 + 1e-9
+        assert min(after - before for before, after in pairwise(places)) >= 0.04 - 1e-9
+
+
+# What the project says of it
+
+
+def test_the_readme_shows_the_table_of_the_run_that_is_kept() -> None:
+    results = CHECKOUT / "benchmarks" / "results"
+    document = json.loads((results / "peers.json").read_text(encoding="utf-8"))
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert summary.markdown(document) in readme
+    assert table.markdown(document) == (results / "peers.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"!\[.+\]\((benchmarks/results/.+)\)", readme)
+    assert len(pictures) >= 2
+    assert all((CHECKOUT / picture).stat().st_size > 10_000 for picture in pictures)
+    assert "failed" not in {row["cells"]["hierstore"].get("why") for row in document["rows"]}
+    assert not lost(document)
