@@ -390,7 +390,7 @@ def test_labels_at_an_end_stay_in_the_picture() -> None:
     for wanted in (1.0, 0.0, 0.5):
         found = pictures.spread_out({str(place): wanted + place / 1000 for place in range(20)}, 0.04)
         places = sorted(found.values())
-        assert 0 <= places[0]
+        assert places[0] >= 0
         assert places[-1] <= 1 + 1e-9
         assert min(after - before for before, after in pairwise(places)) >= 0.04 - 1e-9
 
