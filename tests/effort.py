@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -30,9 +31,14 @@ def lines_run(call: Callable[[], Any]) -> int:
         return trace
 
     before = sys.gettrace()
+    # What the collector ends meanwhile, of tests that were before, would count too.
+    was_collecting = gc.isenabled()
+    gc.disable()
     sys.settrace(trace)
     try:
         call()
     finally:
         sys.settrace(before)
+        if was_collecting:
+            gc.enable()
     return count
