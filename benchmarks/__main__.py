@@ -6,6 +6,7 @@ import importlib
 import sys
 
 BENCHMARKS = {
+    "cli": "the whole command, cold: help, listings of 10,000 sessions, completion, beside python -c pass",
     "compare": "the rows of core of two commits in alternation, as ratios",
     "core": "append, read, cold open, fork, eight processes, memory and import beside SQLite",
     "feed": "how soon a watcher is told of an append, catching up, and cursors of 100,000 sessions",

@@ -34,19 +34,25 @@ from hierstore.store import SessionStore
 from hierstore.turns import Turn
 
 if TYPE_CHECKING:
+    from hierstore.health import examine
     from hierstore.log.feed import Event
     from hierstore.pages import Page, SearchHit
     from hierstore.reports import (
         CheckReport,
         CompactAllReport,
         CompactReport,
+        DiskUsage,
         Finding,
+        HealthReport,
         ImportReport,
         PruneReport,
         RepairReport,
         SessionError,
+        SessionSize,
         SourceProblem,
+        StoreStatistics,
         TrashedSession,
+        Verdict,
     )
     from hierstore.shared import SharedSession
     from hierstore.watching import Watcher
@@ -58,11 +64,13 @@ __all__ = [
     "CompactAllReport",
     "CompactReport",
     "CorruptLog",
+    "DiskUsage",
     "DurabilityError",
     "Event",
     "Finding",
     "FormatTooNew",
     "HasChildren",
+    "HealthReport",
     "HierarchyCycle",
     "HierstoreError",
     "ImportReport",
@@ -85,6 +93,7 @@ __all__ = [
     "SessionExists",
     "SessionInfo",
     "SessionNotFound",
+    "SessionSize",
     "SessionStore",
     "ShareExpired",
     "ShareGrant",
@@ -93,13 +102,16 @@ __all__ = [
     "Snapshot",
     "SourceProblem",
     "StoreClosed",
+    "StoreStatistics",
     "TrashedSession",
     "TreeNode",
     "Turn",
     "TurnInProgress",
     "UnreadableLog",
+    "Verdict",
     "Watcher",
     "WriteFailed",
+    "examine",
 ]
 
 
@@ -109,6 +121,7 @@ _ELSEWHERE = {
     "SearchHit": "hierstore.pages",
     "SharedSession": "hierstore.shared",
     "Watcher": "hierstore.watching",
+    "examine": "hierstore.health",
 }
 
 

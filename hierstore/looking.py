@@ -1,4 +1,4 @@
-"""Looking: listings and search. The third part of SessionStore's methods."""
+"""Looking: listings, search, and counts. The third part of SessionStore's methods."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from hierstore.disk.index.index import Index
     from hierstore.model import SessionInfo
     from hierstore.pages import Page, SearchHit
+    from hierstore.reports import DiskUsage, SessionSize, StoreStatistics
 
 # What needs SQLite is imported where it is called: a program that never lists should not pay for it at its start.
 
 
 class Looking:
-    """Pages of sessions, and of messages that hold some words."""
+    """Pages of sessions, and of messages that hold some words; what there is of all, in numbers."""
 
     _engine: Engine
     _index: Index | None = None
@@ -139,6 +140,60 @@ class Looking:
             deleted=deleted,
             context=context,
         )
+
+    def statistics(self) -> StoreStatistics:
+        """How many sessions, messages, tokens and bytes there are, by role, kind, label and day.
+
+        Reads every session, without a lock. Sessions that cannot be read are counted as such.
+
+        Raises:
+            UnreadableLog: a folder of the store cannot be read.
+        """
+        from hierstore import statistics
+
+        return statistics.statistics(self._engine)
+
+    def disk_usage(self) -> DiskUsage:
+        """How many bytes each of the store's folders has.
+
+        Raises:
+            UnreadableLog: one cannot be read.
+        """
+        from hierstore import sizes
+
+        return sizes.disk_usage(self._engine)
+
+    def sizes(self) -> tuple[SessionSize, ...]:
+        """How many bytes each session has on disk, the largest first; those in the trash are not among them.
+
+        Reads forks alone: of all others only the size of their file is asked.
+
+        Raises:
+            UnreadableLog: a folder of the store cannot be read.
+        """
+        from hierstore import sizes
+
+        return sizes.sizes(self._engine)
+
+    def reindex(self) -> int:
+        """Make the index anew from the logs, whatever state it is in; other processes may go on meanwhile.
+
+        Never needed for a right answer: an index that is damaged or gone is made anew by who asks it. It is for one that
+        is taken to be wrong, and for making a large one beforehand. Of a store that is only read it is the reader's own.
+
+        Returns:
+            How many sessions it has.
+
+        Raises:
+            WriteFailed: the one that is there cannot be removed.
+            LockTimeout: another process kept it to itself for longer than ``lock_timeout_s``.
+        """
+        from hierstore.disk import refusals
+
+        try:
+            return self._opened_index().renew()
+        except OSError as error:
+            raise refusals.index_unusable(error, self._engine.layout.root) from error
 
     def _opened_index(self) -> Index:
         """The index; made when it is first needed."""

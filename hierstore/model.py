@@ -34,7 +34,7 @@ class Message:
     Handed out by the store; programs make one only for tests.
 
     Args:
-        id: unique in the store; a fork's copy keeps it.
+        id: unique in the session, and in the store unless the caller gave it; a fork's copy keeps it.
         seq: number within the session, from 1, never used twice. Order is by ``seq``.
         role: ``"user"``, ``"assistant"``, ``"tool"``, …: any text.
         content: any JSON value; text, or a list of content parts, mostly.
@@ -284,6 +284,7 @@ class TreeNode:
         message_count: messages in its history.
         children: in the order in which they came.
         error: why the session cannot be read, a sentence; None for all that can be. The other facts are then empty.
+        forked_at: as ``Session.forked_at``.
     """
 
     id: str
@@ -292,6 +293,7 @@ class TreeNode:
     message_count: int
     children: tuple[TreeNode, ...]
     error: str | None = None
+    forked_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

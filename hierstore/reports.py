@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,3 +174,114 @@ class ImportReport:
     ids: dict[str, str]
     skipped: tuple[str, ...]
     problems: tuple[SourceProblem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """How many bytes a store's files have. One of several names counts once, in the first of these that has it.
+
+    Attributes:
+        logs: the sessions, with what forks keep of the time before them.
+        trash: deleted sessions, as far as no living fork shares them.
+        quarantine: damaged bytes, kept aside.
+        index: derived; not counted where it is kept outside the store.
+        other: what leads to sessions, locks, and files being built.
+    """
+
+    logs: int
+    trash: int
+    quarantine: int
+    index: int
+    other: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.logs + self.trash + self.quarantine + self.index + self.other
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSize:
+    """How many bytes one session has on disk.
+
+    Attributes:
+        id: the session's id.
+        size_bytes: its log and, of a fork, what counts of the logs before it.
+        own_bytes: those of them that no other session needs: about what purging it alone would free. What lies in the
+            trash and shares a log with it counts as needing all of that.
+    """
+
+    id: str
+    size_bytes: int
+    own_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """What a store holds, counted session by session while others may write: not all as of one moment.
+
+    Attributes:
+        sessions: how many there are, without the trash.
+        roots: how many of them have no parent.
+        archived, pinned, suspended: how many of them are.
+        unreadable: how many more cannot be read; they are counted in nothing else but the bytes.
+        messages: those that some session shows. What forks share counts once.
+        usage: the sums of the sessions' counters, by name, exact.
+        roles: messages by role, the most first.
+        kinds: sessions by kind, the most first; None: those without one.
+        labels: sessions by label, the most first.
+        sessions_by_day: how many were made on each day (``"2026-01-05"``, by this machine's time zone), in order;
+            days without any are left out.
+        messages_by_day: how many messages were stored, likewise. A time out of the calendar is on no day.
+        disk: the bytes.
+    """
+
+    sessions: int
+    roots: int
+    archived: int
+    pinned: int
+    suspended: int
+    unreadable: int
+    messages: int
+    usage: dict[str, int | float]
+    roles: dict[str, int]
+    kinds: dict[str | None, int]
+    labels: dict[str, int]
+    sessions_by_day: dict[str, int]
+    messages_by_day: dict[str, int]
+    disk: DiskUsage
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an examination says of one thing that a store relies on.
+
+    Attributes:
+        name: a fixed word (``"folder"``, ``"locks"``, ``"events"``, …).
+        grade: ``"good"``; ``"note"``: the store copes, and it is worth knowing; ``"bad"``: it cannot be relied on.
+        found: a sentence.
+        advice: what to do, a sentence; None where there is nothing to be done.
+    """
+
+    name: str
+    grade: Literal["good", "note", "bad"]
+    found: str
+    advice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """Whether a folder and this machine keep what a store promises.
+
+    Attributes:
+        root: the folder.
+        verdicts: one for each thing that was examined, in a fixed order.
+    """
+
+    root: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing is bad."""
+        return all(verdict.grade != "bad" for verdict in self.verdicts)

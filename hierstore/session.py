@@ -152,6 +152,8 @@ class Session(SessionView):
         *,
         metadata: Mapping[str, Any] | None = None,
         labels: Iterable[str] | None = None,
+        add_labels: Iterable[str] = (),
+        remove_labels: Iterable[str] = (),
         pinned: bool | None = None,
         archived: bool | None = None,
         suspended: bool | None = None,
@@ -162,6 +164,8 @@ class Session(SessionView):
         Args:
             metadata: laid over the present one key by key; a None value removes its key.
             labels: replaces the labels.
+            add_labels: joins the labels that it has at that moment, or ``labels`` if given.
+            remove_labels: leaves them; what it does not have is no error.
             pinned: keep it, however old.
             archived: out of sight in listings.
             suspended: interrupted, and waiting to be resumed.
@@ -172,6 +176,8 @@ class Session(SessionView):
             self._entry,
             metadata=metadata,
             labels=labels,
+            add_labels=add_labels,
+            remove_labels=remove_labels,
             derived=derived,
             flags={"pinned": pinned, "archived": archived, "suspended": suspended},
         )

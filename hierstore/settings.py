@@ -38,6 +38,8 @@ def update(
     *,
     metadata: Mapping[str, Any] | None,
     labels: Iterable[str] | None,
+    add_labels: Iterable[str],
+    remove_labels: Iterable[str],
     derived: Mapping[str, Any] | None,
     flags: Mapping[str, bool | None],
 ) -> None:
@@ -54,7 +56,17 @@ def update(
         change["metadata"] = json_object(metadata, "metadata")
     if derived is not None:
         change["derived"] = json_object(derived, "derived")
-    engine.commit(entry, lambda state: [event("updated", **change)] if _changes(state, change) else [])
+    added, removed = text_set(add_labels, "add_labels"), frozenset(text_set(remove_labels, "remove_labels"))
+
+    def decide(state: State) -> list[dict[str, Any]]:
+        wanted = dict(change)
+        if added or removed:
+            # Of the labels that it has at this moment: two who add one each both have theirs.
+            present = wanted.get("labels", state.facts.labels)
+            wanted["labels"] = [label for label in dict.fromkeys((*present, *added)) if label not in removed]
+        return [event("updated", **wanted)] if _changes(state, wanted) else []
+
+    engine.commit(entry, decide)
 
 
 def _changes(state: State, change: Mapping[str, Any]) -> bool:

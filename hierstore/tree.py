@@ -199,6 +199,7 @@ class _Seen(NamedTuple):
     messages: int
     created_at: float
     error: str | None
+    forked_at: int | None = None
 
 
 def _look(engine: Engine, session_id: str) -> _Seen | None:
@@ -210,7 +211,9 @@ def _look(engine: Engine, session_id: str) -> _Seen | None:
     except BAD_LOG as error:
         return _Seen(None, (), None, None, 0, 0.0, str(error))
     facts = state.facts
-    return _Seen(facts.parent_id, facts.children, facts.title, facts.kind, state.count, facts.created_at, None)
+    return _Seen(
+        facts.parent_id, facts.children, facts.title, facts.kind, state.count, facts.created_at, None, facts.forked_at
+    )  # fmt: skip
 
 
 def tree(engine: Engine, session_id: str | None) -> TreeNode | tuple[TreeNode, ...]:
@@ -286,8 +289,13 @@ def _node(looks: _Looks, root_id: str, done: set[str]) -> TreeNode:
             continue
         stack.pop()
         seen = looks.at(session_id)
-        shown = (None, None, 0) if seen is None else (seen.title, seen.kind, seen.messages)
-        node = TreeNode(session_id, *shown, tuple(nodes), None if seen is None else seen.error)
+        node = _drawn(session_id, seen, tuple(nodes))
         if not stack:
             return node
         stack[-1][2].append(node)
+
+
+def _drawn(session_id: str, seen: _Seen | None, children: tuple[TreeNode, ...]) -> TreeNode:
+    if seen is None:
+        return TreeNode(session_id, None, None, 0, children)
+    return TreeNode(session_id, seen.title, seen.kind, seen.messages, children, seen.error, seen.forked_at)

@@ -57,6 +57,14 @@ class SessionView(ABC):
         return self._state().facts.kind
 
     @property
+    def forked_at(self) -> int | None:
+        """How many messages of the history that it was forked from it began with; None for what is no fork.
+
+        Neither a move nor a reset or revert changes it. A fork of an empty history is none: it shares nothing.
+        """
+        return self._state().facts.forked_at
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """The app's own facts; a fresh copy."""
         return self.info.metadata

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,16 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if counts:
         terminalreporter.section("what the tests went through")
         terminalreporter.write_line("\n".join(table(counts)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_home_is_left() -> Iterator[None]:
+    """What the commands were given as their home goes with the run: a worker of xdist ends without Python's own farewell."""
+    yield
+    from tests.cli.running import home
+
+    if home.cache_info().currsize:
+        shutil.rmtree(home(), ignore_errors=True)
 
 
 @pytest.fixture

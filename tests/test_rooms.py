@@ -17,7 +17,7 @@ ROOMS = [
     {
         "view", "tree", "snapshots", "forks", "trash", "purge", "check", "drafts", "turns", "settings", "links",
         "routes", "sharing", "shared", "placing", "compaction", "retention", "repair",
-        "census", "diagnosis", "listing", "search", "telling", "departed", "following", "watching",
+        "census", "diagnosis", "health", "listing", "search", "sizes", "statistics", "telling", "departed", "following", "watching",
     },
     {"transfer"},
     {"session"},

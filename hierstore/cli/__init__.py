@@ -1,14 +1,15 @@
 """The command ``hierstore``: one file per command, and this way in.
 
-It needs the extra ``cli`` (typer and rich). Nothing of it is imported before ``main`` is called: worker processes come
-through here too, and need neither.
+It needs the extra ``cli`` (typer, rich and a little more). Nothing of it is imported before ``main`` is called: worker
+processes come through here too, and need none of it.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
-_EXTRA = ("typer", "rich")
+_EXTRA = ("typer", "rich", "platformdirs", "markdown_it")
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
-        sys.stderr.write('The command hierstore needs typer and rich: pip install "hierstore[cli]"\n')
+        sys.stderr.write('The command hierstore needs its extra: pip install "hierstore[cli]"\n')
         sys.exit(1)
 
 
@@ -32,6 +33,11 @@ def _run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if "_HIERSTORE_COMPLETE" in os.environ:
+        from hierstore.cli.completion import answer
+
+        sys.stdout.write(answer())
+        sys.exit(0)
     from hierstore.cli.app import app
 
     app(prog_name="hierstore")

@@ -14,11 +14,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hierstore.cli.jsonfile import read_items
+from hierstore.cli.sources import STDIN, Source, recognised
 from hierstore.cli.text import Refused, count, one_line
 from hierstore.errors import InvalidRecord
 from hierstore.model import Message
@@ -104,9 +104,14 @@ def read_files(paths: Sequence[str], name: str | None = None) -> list[Conversati
     Raises:
         Refused: a file cannot be read or holds no conversations, or two files make one id of different content.
     """
+    return gathered([source for path in paths for source in recognised(path, "conversations")], name)
+
+
+def gathered(sources: Iterable[Source], name: str | None = None) -> list[Conversation]:
+    """The same of files that were read."""
     found: dict[str, Conversation] = {}
-    for path in paths:
-        for conversation in _read_file(path, name):
+    for source in sources:
+        for conversation in _conversations(source, name):
             first = found.setdefault(conversation.id, conversation)
             if (first.records, first.metadata) != (conversation.records, conversation.metadata):
                 raise Refused(
@@ -116,18 +121,19 @@ def read_files(paths: Sequence[str], name: str | None = None) -> list[Conversati
     return list(found.values())
 
 
-def _read_file(path: str, name: str | None) -> Iterator[Conversation]:
-    stem = _part(name or os.path.splitext(os.path.basename(path))[0])
-    items = read_items(path)
+def _conversations(source: Source, name: str | None) -> list[Conversation]:
+    own_name = "stdin" if source.path == STDIN else os.path.splitext(os.path.basename(source.path))[0]
+    stem = _part(name or own_name)
+    items = source.items
     if items and all(_is_message(item) for item in items):
-        conversations = [Conversation(stem, path, None, {}, tuple(items))]
+        conversations = [Conversation(stem, source.name, None, {}, tuple(items))]
     else:
-        conversations = list(_records(path, stem, items))
+        conversations = list(_records(source.name, stem, items))
     if not any(conversation.records for conversation in conversations):
-        raise Refused(f"{path} holds no messages.")
+        raise Refused(f"{source.name} holds no messages.")
     for conversation in conversations:
         _check(conversation)
-    return iter(conversations)
+    return conversations
 
 
 def _is_message(item: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from hierstore import RevisionConflict, Session, SessionStore
 from hierstore.cli.conversations import Conversation
 from hierstore.cli.text import Refused
+from hierstore.cli.where import is_shared
 
 _BATCH = 32
 """The most conversations in one job: enough to make the way to a worker cheap, few enough to show progress."""
@@ -87,48 +88,48 @@ def batches(conversations: Iterable[Conversation]) -> Iterator[tuple[Conversatio
             yield tuple(group[start : start + _BATCH])
 
 
-def make_roots(store: SessionStore, batch: Sequence[Conversation]) -> None:
+def make_roots(store: SessionStore, batch: Sequence[Conversation], below: str | None = None) -> None:
     """Make the sessions that hang below nothing. Done by one process, so that they come in the files' order."""
     for conversation in batch:
         if conversation.parent is None:
-            _session(store, conversation)
+            _session(store, conversation, below)
         else:
-            _parent(store, conversation)
+            _parent(store, conversation, below)
 
 
-def file_batch(root: str, batch: Sequence[Conversation]) -> Filed:
+def file_batch(root: str, batch: Sequence[Conversation], below: str | None = None) -> Filed:
     """``file``, as a worker's job."""
-    return file(_opened(os.path.abspath(root)), batch)
+    return file(_opened(os.path.abspath(root)), batch, below)
 
 
-def file(store: SessionStore, batch: Sequence[Conversation]) -> Filed:
-    """Put the conversations into the store, each in one commit."""
-    return Filed(len(batch), sum([_file_one(store, conversation) for conversation in batch]))
+def file(store: SessionStore, batch: Sequence[Conversation], below: str | None = None) -> Filed:
+    """Put the conversations into the store, each in one commit, below a session of the store's if one is named."""
+    return Filed(len(batch), sum([_file_one(store, conversation, below) for conversation in batch]))
 
 
 @cache
 def _opened(root: str) -> SessionStore:
     # One for each process, for its life: its end closes it.
-    return SessionStore(root)
+    return SessionStore(root, shared=is_shared())
 
 
-def _parent(store: SessionStore, conversation: Conversation) -> str | None:
+def _parent(store: SessionStore, conversation: Conversation, below: str | None) -> str | None:
     parent = conversation.parent
     if parent is None:
-        return None
-    store.get_or_create(parent.id, title=parent.title, metadata=parent.metadata)
+        return below
+    store.get_or_create(parent.id, title=parent.title, metadata=parent.metadata, parent=below)
     return parent.id
 
 
-def _session(store: SessionStore, conversation: Conversation) -> Session:
-    parent_id = _parent(store, conversation)
+def _session(store: SessionStore, conversation: Conversation, below: str | None) -> Session:
+    parent_id = _parent(store, conversation, below)
     return store.get_or_create(
         conversation.id, parent=parent_id, kind=conversation.kind, metadata=conversation.metadata
     )
 
 
-def _file_one(store: SessionStore, conversation: Conversation) -> int:
-    session = _session(store, conversation)
+def _file_one(store: SessionStore, conversation: Conversation, below: str | None) -> int:
+    session = _session(store, conversation, below)
     title = conversation.maybe_title
     if title and session.title is None and not session.messages:
         session.set_title(title, source="auto")

@@ -17,18 +17,19 @@ _LOCAL = frozenset(
 
 def is_network(path: bytes) -> bool:
     """Whether other machines may have the folder mounted too, as far as is known."""
-    return _kind(path) in _NETWORKS
+    return kind(path) in _NETWORKS
 
 
 def is_local(path: bytes) -> bool:
     """Whether nobody changes the folder but through this system, as far as is known; false where in doubt."""
-    return _kind(path) in _LOCAL
+    return kind(path) in _LOCAL
 
 
-def _kind(path: bytes) -> str:
-    best, kind = -1, ""
+def kind(path: bytes) -> str:
+    """The kind of the file system that a folder is on; empty where the system does not tell."""
+    best, found_kind = -1, ""
     real = os.path.realpath(path)
     for mount, found in files.mounts():
         if (real == mount or real.startswith(mount.rstrip(b"/") + b"/")) and len(mount) >= best:
-            best, kind = len(mount), found
-    return kind
+            best, found_kind = len(mount), found
+    return found_kind

@@ -119,6 +119,17 @@ def corrupt(entry: Entry, offset: int, what: str) -> CorruptLog:
     return CorruptLog(f"The log {path} of session {entry.id!r} {what}.", session_id=entry.id, path=path, offset=offset)
 
 
+def index_unusable(error: OSError, root: bytes) -> WriteFailed:
+    """An index that cannot be removed."""
+    name = os.fsdecode(root)
+    return WriteFailed(
+        f"The index of the store {name} could not be made anew: {error.strerror}.",
+        session_id="",
+        path=name,
+        errno=error.errno or 0,
+    )
+
+
 def trash_unusable(error: OSError, session_id: str | None, path: bytes) -> WriteFailed:
     """A trash that cannot be listed or purged."""
     name = os.fsdecode(path)

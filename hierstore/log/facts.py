@@ -79,6 +79,12 @@ class Facts(NamedTuple):
     unknown: tuple[bytes, ...] = ()
     """Events of types that this version does not know, as JSON."""
 
+    @property
+    def forked_at(self) -> int | None:
+        """How many messages of another history a fork began with; None for what is no fork."""
+        # The last log of the time before says how far it counts, and whatever takes its place says the same.
+        return self.past[-1].kept if self.past else None
+
 
 _PLAIN = (
     "parent_id", "kind", "title", "title_source", "pinned", "archived", "suspended", "created_at", "reset_at", "deleted",

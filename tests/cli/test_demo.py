@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hierstore import SessionStore
-from hierstore.cli import demo, playing, story
+from hierstore.cli import playing, story
+from hierstore.cli.commands import demo
 from hierstore.cli.text import Refused
 from tests.cli.running import is_one_sentence, run
 
@@ -42,9 +44,18 @@ def test_run_twice_in_one_folder_each_run_has_its_own_session_and_what_it_says_i
     assert "All 29 messages that were acknowledged are there, in order: 26 above" in first.stdout
 
 
-def test_the_demo_takes_its_folder_from_the_environment_too(root: Path) -> None:
-    assert run("demo", HIERSTORE_ROOT=str(root)).returncode == 0
-    assert run("tree", "demo-1", "--root", root).returncode == 0
+def test_the_demo_leaves_the_store_alone_that_the_environment_names(root: Path, store: SessionStore) -> None:
+    store.create("mine")
+    done = run("demo", HIERSTORE_ROOT=str(root))
+    assert done.returncode == 0
+    assert "temporary folder is removed" in done.stdout
+    assert [info.id for info in store.sessions()] == ["mine"]
+
+
+def test_where_it_is_kept_is_told_as_a_shell_takes_it(tmp_path: Path) -> None:
+    done = run("demo", "--root", tmp_path / "my store")
+    told = done.stdout.splitlines()[-1].removeprefix("It is kept: hierstore ")
+    assert run(*shlex.split(told)).returncode == 0
 
 
 def test_a_root_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:

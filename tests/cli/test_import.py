@@ -36,8 +36,8 @@ def _stored(store: SessionStore, session_id: str) -> list[dict[str, Any]]:
 
 def _imports(*arguments: object) -> str:
     done = run("import", *arguments)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
+    assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 @pytest.mark.skipif(not AIRLINE.exists(), reason="the tau-bench file is not beside this checkout")
@@ -282,10 +282,23 @@ def test_several_processes_share_a_parent_and_keep_the_order(tmp_path: Path, roo
         assert store.check().ok
 
 
+def test_several_processes_write_to_a_store_that_is_shared(tmp_path: Path, root: Path) -> None:
+    with SessionStore(root, shared=True) as store:
+        store.create("before")
+    root.chmod(0o777)
+    path = _many(tmp_path / "f.json", 3, 4)
+    assert run("import", path, "--root", root, "--processes", "2").returncode == 1
+    done = run("import", path, "--root", root, "--processes", "2", HIERSTORE_SHARED="1")
+    assert done.returncode == 0, done.stderr
+    with SessionStore(root, shared=True) as store:
+        assert len(store.tree()) == 4
+
+
 def test_two_imports_of_one_file_at_once_both_succeed_and_store_it_once(tmp_path: Path, root: Path) -> None:
     path = _many(tmp_path / "f.json", 20, 4)
     both = [start("import", path, "--root", root, "--processes", 2) for _ in range(2)]
-    assert [process.communicate(timeout=120)[1] for process in both] == ["", ""]
+    for process in both:
+        process.communicate(timeout=120)
     assert [process.returncode for process in both] == [0, 0]
     with SessionStore(root) as store:
         assert (report := store.check()).ok

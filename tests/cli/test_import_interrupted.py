@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from hierstore import SessionStore
-from tests.cli.running import PATIENCE_S, is_one_sentence, run, start, write_json
+from tests.cli.running import COMMAND, PATIENCE_S, environment, is_one_sentence, run, start, write_json
+from tests.processes import state_of, wait_until
 
 CONVERSATIONS = 1000
 
@@ -69,3 +71,37 @@ def test_killed_it_leaves_a_whole_store_and_no_worker_behind(file: Path, root: P
     command.communicate(timeout=PATIENCE_S)
     assert command.returncode == -signal.SIGKILL
     _check_part_and_complete(file, root)
+
+
+def test_ctrl_c_in_the_middle_of_a_bundle_leaves_nothing_of_it(tmp_path: Path, root: Path) -> None:
+    with SessionStore(tmp_path / "source") as source:
+        source.create("top").append("user", "hello")
+        lines = list(source.export_lines("top"))
+    with SessionStore(root) as store:
+        store.create("before")
+    command = subprocess.Popen(
+        [*COMMAND, "import", "-", "--root", str(root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert command.stdin is not None
+    command.stdin.write(b"".join(lines[:-1]).decode())
+    command.stdin.flush()
+    deadline = time.monotonic() + PATIENCE_S
+    while not any((root / "tmp").iterdir()):
+        assert time.monotonic() < deadline, "the import did not begin"
+        time.sleep(0.005)
+    # It has begun, and waits for the rest: an interruption between making a file and being ready to remove it is
+    # another matter, of which a leftover in tmp/ is all that may stay.
+    wait_until(lambda: state_of(command.pid) == "S", "it did not wait for more")
+    command.send_signal(signal.SIGINT)
+    stdout, stderr = command.communicate(timeout=PATIENCE_S)
+    assert (command.returncode, stdout) == (130, "")
+    assert is_one_sentence(stderr), stderr
+    assert not any((root / "tmp").iterdir())
+    with SessionStore(root) as store:
+        assert [tree.id for tree in store.tree()] == ["before"]
+        assert store.check().problems == ()

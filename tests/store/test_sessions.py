@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import hierstore
-from hierstore import Session, SessionExists, SessionNotFound, SessionStore, StoreClosed
+from hierstore import InvalidRecord, Session, SessionExists, SessionNotFound, SessionStore, StoreClosed
 from tests.support import contents, fill, texts
 
 if TYPE_CHECKING:
@@ -357,3 +357,28 @@ def test_a_title_can_be_cleared_and_then_be_guessed_again(store: SessionStore) -
     assert (session.title, session.info.title_source) == (None, None)
     session.set_title("guess", source="auto")
     assert session.title == "guess"
+
+
+def test_labels_that_two_add_at_once_are_both_there(open_store: Callable[..., SessionStore]) -> None:
+    ours, theirs = open_store(), open_store()
+    session = ours.create("s", labels=["old"])
+    other = theirs.get("s")
+    assert (session.labels, other.labels) == (("old",), ("old",))
+    session.update(add_labels=["one"])
+    other.update(add_labels=["two", "one"], remove_labels=["old", "never"])
+    assert session.labels == other.labels == ("one", "two")
+    before = session.revision
+    session.update(add_labels=["two"], remove_labels=["old"])
+    assert session.revision == before, "no change is no commit"
+    session.update(labels=["a", "b"], add_labels=["c"], remove_labels=["a"])
+    assert other.labels == ("b", "c")
+
+
+@pytest.mark.parametrize("wrong", ["text", [1], [None], 5])
+@pytest.mark.parametrize("name", ["add_labels", "remove_labels"])
+def test_labels_to_add_or_remove_are_texts(store: SessionStore, name: str, wrong: Any) -> None:
+    session = store.create("s", labels=["old"])
+    with pytest.raises(InvalidRecord) as caught:
+        session.update(**{name: wrong})
+    assert caught.value.where == name
+    assert (session.labels, session.revision) == (("old",), 1)

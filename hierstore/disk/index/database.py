@@ -7,6 +7,7 @@ name counts, and whoever opens an index removes the earlier ones.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
@@ -132,6 +133,37 @@ def has_file(root: bytes, *, read_only: bool) -> bool:
     return any(name.endswith(_SUFFIX) for folder in places(root, read_only=read_only) for name in files.names(folder))
 
 
+def maybe_latest(folder: bytes) -> bytes | None:
+    """The index in a folder that would be opened, as a path; None where there is none, or the folder cannot be read."""
+    try:
+        found = _names(folder)
+    except OSError:
+        return None
+    return os.path.join(folder, found[-1]) if found else None
+
+
+def remove_all(folder: bytes) -> None:
+    """Remove every index in a folder, those of other versions too; whoever has one open makes a new one.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    try:
+        found = list(files.names(folder))
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        # A link, or no folder: no index is kept there.
+        return
+    for name in found:
+        if any(name.endswith(_SUFFIX + ending) for ending in _BESIDE):
+            files.remove(os.path.join(folder, name))
+
+
+def _names(folder: bytes) -> list[bytes]:
+    return sorted(name for name in files.names(folder) if name.startswith(_NAME) and name.endswith(_SUFFIX))
+
+
 class Database:
     """A connection to the index in one folder. One thread at a time.
 
@@ -201,11 +233,8 @@ class Database:
         if not stat.S_ISDIR(found.st_mode):
             raise Unusable("the index's folder is a link, or no folder")
 
-    def _names(self) -> list[bytes]:
-        return sorted(name for name in files.names(self._folder) if name.startswith(_NAME) and name.endswith(_SUFFIX))
-
     def _latest(self) -> bytes | None:
-        return next(reversed(self._names()), None)
+        return next(reversed(_names(self._folder)), None)
 
     def _make(self) -> bytes:
         name = _NAME + clock.new_id().encode() + _SUFFIX
@@ -222,7 +251,7 @@ class Database:
 
     def _remove_earlier(self) -> None:
         if self._folder:
-            for name in self._names():
+            for name in _names(self._folder):
                 if name < self.name:
                     self._remove(name)
 

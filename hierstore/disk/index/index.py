@@ -26,6 +26,7 @@ from hierstore.disk.index.database import (
     judge,
     patiently,
     places,
+    remove_all,
 )
 from hierstore.disk.index.freshness import Freshness, Heard
 from hierstore.disk.index.stamps import Changes, Known
@@ -306,6 +307,24 @@ class Index:
                 self._open()
                 self._start_anew(Damaged("it could not be scrubbed"), 0)
 
+    def renew(self) -> int:
+        """Make the index anew from the logs, with all their text, whatever state it is in.
+
+        Returns:
+            How many sessions it then has.
+
+        Raises:
+            OSError: the one that is there cannot be removed.
+            LockTimeout: another process kept the new one to itself for too long.
+        """
+        with self._held():
+            self._close()
+            # What kept it from a file may be mended by now.
+            self._is_private = False
+            for folder in places(self._layout.root, read_only=self._read_only):
+                remove_all(folder)
+        return self.search(_count)
+
     def _checkpoint(self) -> None:
         """Empty SQLite's log of writes, which others may be reading."""
         if self._sql().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
@@ -356,6 +375,11 @@ def _optimize(view: View) -> None:
     """Have FTS5 write its words anew: those of rows that were deleted stay with it until then."""
     _end(view.sql)
     patiently(lambda: view.sql.execute("INSERT INTO text (text) VALUES ('optimize')"), _OPTIMIZE_WAIT_S)
+
+
+def _count(view: View) -> int:
+    found: int = view.sql.execute("SELECT count(*) FROM log WHERE listed").fetchone()[0]
+    return found
 
 
 def _end(sql: sqlite3.Connection) -> None:

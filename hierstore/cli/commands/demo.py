@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import typer
 
 from hierstore.cli.common import Root, guarded
-from hierstore.cli.text import Refused, count
+from hierstore.cli.text import Refused, count, safe
 
 if TYPE_CHECKING:
     from hierstore import CheckReport, Session, SessionStore
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
 
 @guarded
 def command(root: Root = None) -> None:
-    """Let four processes play a small agent run at once, and draw it.
+    r"""Play a small agent run with four processes, and verify what comes out.
 
-    In the store's folder if one is given, below a session of its own; else in a temporary folder, which is removed.
+    In the folder that --root names, below a session of its own; else in a temporary folder, which is removed. The store
+    that other commands use without --root is left alone.
+
+    \b
+    Example:
+      hierstore demo
     """
     from hierstore import SessionStore
+    from hierstore.cli.commands.tree import draw
     from hierstore.cli.terminal import console
-    from hierstore.cli.tree import draw
 
     with _folder(root) as folder, SessionStore(folder) as store:
         lead, accounts, elapsed_s = _run(store, folder)
@@ -33,7 +39,7 @@ def command(root: Root = None) -> None:
         for line in _verified(store, lead, accounts, elapsed_s):
             typer.echo(line)
     if root:
-        typer.echo(f"It is kept: hierstore show {lead.id}/repair --root {root}")
+        typer.echo(f"It is kept: hierstore show {lead.id}/repair --root {safe(quote(root))}")
     else:
         typer.echo("The temporary folder is removed again; keep one with: hierstore demo --root DIR")
 
